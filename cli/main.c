@@ -1,0 +1,223 @@
+/*
+ * virtid - the operator's tool: one table of subcommands, shaped like virsh
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "lib/common/log.h"
+
+const struct command command_table[] = {
+    { "init", "--trust-domain NAME --issuer URL [OPTION]...",
+      "make a trust domain: keys, configuration, database folder",
+      "  --trust-domain NAME   e.g. example.test\n"
+      "  --issuer URL          https://HOST:PORT under which tokens are verified\n"
+      "  --hosts HOST:PORT     where hosts reach the service (default: issuer's host, 8444)\n"
+      "  --guests HOST:PORT    where guests reach it (default: issuer's host, 8445)\n"
+      "  --names \"A B\"         further names and addresses of the server certificate\n"
+      "  --listen ADDRESS      address to listen on (default: 0.0.0.0)\n"
+      "  --config-dir DIR      default: " VIRTID_SYSCONFDIR "\n"
+      "  --state-dir DIR       default: /var/lib/virtid-token\n"
+      "  --key-dir DIR         default: /var/lib/virtid-signer\n"
+      "  --run-dir DIR         of the admin socket; default: /run/virtid-token\n"
+      "  --signer FILE         the signer program, for uninstalled runs\n"
+      "  --enrol open|placed   who may enrol a VM never seen (default: open)\n"
+      "  --test                a test domain: simulated TPMs are accepted\n",
+      cmd_init },
+    { "host add", "NAME [--auto]", "let a host join: prints its join code",
+      "  --auto                approve it when it comes, without `host approve`\n", cmd_host_add },
+    { "host check", "", "run on a host: is everything as VMs with an identity need it?", "", cmd_host_check },
+    { "host approve", "NAME [--fingerprint HEX]", "approve a host that has joined",
+      "  --fingerprint HEX     only if the host shows this fingerprint\n", cmd_host_approve },
+    { "host list", "", "hosts: state, fingerprint, last seen", "", cmd_host_list },
+    { "host remove", "NAME [--yes]", "end a host's certificates and rights at once",
+      "  --yes                 do not ask\n", cmd_host_remove },
+    { "enable", "DOMAIN...|--all [--install-agent] [--dry-run]",
+      "give domains what an identity needs: marker, vTPM, channel",
+      "  --all                 every domain of this host; one that fails stops nothing\n"
+      "  --install-agent       also put the agent into the guest's image at the next provisioning\n"
+      "  --dry-run             show the change of the XML, change nothing\n",
+      cmd_enable },
+    { "disable", "DOMAIN... [--dry-run]", "take marker and channel away (the vTPM stays)",
+      "  --dry-run             show the change of the XML, change nothing\n", cmd_disable },
+    { "place", "DOMAIN HOST [--force]", "name the host that may run a VM",
+      "  --force               although another host holds its lease\n", cmd_place },
+    { "list", "[DOMAIN...]", "identities: state, host, lease, factors", "", cmd_list },
+    { "info", "DOMAIN...", "all that is known of an identity", "", cmd_info },
+    { "why", "DOMAIN...", "walk the flow: where a VM stands, what was seen, what repairs it", "",
+      cmd_why },
+    { "set", "DOMAIN... [OPTION]...", "set owner, labels, floor, audiences, mode",
+      "  --owner TEXT\n"
+      "  --label NAME=VALUE    repeatable; NAME= removes it\n"
+      "  --floor FACTORS       host, host+secret, host+vtpm or host+vtpm+secret; only raised\n"
+      "  --audience NAME       repeatable; allow this audience; -NAME takes it away\n"
+      "  --mode MODE           without a lease: loose starts, strict does not, observe is left alone;\n"
+      "                        host: as its host's configuration says\n",
+      cmd_set },
+    { "report", "[DOMAIN...]", "run on a host: what would have been done with VMs in mode observe", "", cmd_report },
+    { "audience add", "NAME [--all] [--claim CLAIM]...", "declare an audience for tokens",
+      "  --all                 every VM may ask for it (else: virtid set --audience)\n"
+      "  --claim CLAIM         repeatable; name, host or labels go into its tokens\n",
+      cmd_audience_add },
+    { "audience list", "", "declared audiences", "", cmd_audience_list },
+    { "audience remove", "NAME", "tokens for it end with their 5 minutes", "",
+      cmd_audience_remove },
+    { 0 },
+};
+
+int
+cli_fail(const struct error *err)
+{
+    fprintf(stderr, "error: %s\n", err->text);
+    return err->code == ERROR_BUSY ? EXIT_UNREACHABLE : EXIT_FAILED;
+}
+
+int
+cli_usage(const char *fmt, ...)
+{
+    va_list ap;
+
+    fputs("error: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputs("; see virtid --help\n", stderr);
+    return EXIT_USAGE;
+}
+
+static void
+print_help(void)
+{
+    puts("Usage: virtid [-c URI] [--output table|json] COMMAND [ARGUMENT]...\n"
+         "Identities of libvirt's virtual machines.  DOMAIN is an id, UUID, name or pattern.\n");
+    for (const struct command *c = command_table; c->name; c++)
+        printf("  %-16s %s\n", c->name, c->what);
+    puts("\n  -c, --connect URI     libvirt connection (default: libvirt's own)\n"
+         "      --service SOCKET  tokend's admin socket\n"
+         "      --host SOCKET     the host daemon's socket\n"
+         "      --output FORMAT   table or json\n"
+         "  -h, --help            also behind a command\n"
+         "  -V, --version\n\n"
+         "Exit status: 0 done, 1 failed, 2 wrong usage, 3 daemon or libvirt not reachable.");
+}
+
+static void
+print_command_help(const struct command *c)
+{
+    printf("Usage: virtid %s%s%s\n%s.\n", c->name, *c->args ? " " : "", c->args, c->what);
+    if (*c->help)
+        printf("\n%s", c->help);
+}
+
+/* The command whose words begin argv; *ret_words says how many. */
+static const struct command *
+find_command(int argc, char **argv, int *ret_words)
+{
+    for (const struct command *c = command_table; c->name; c++) {
+        const char *space = strchr(c->name, ' ');
+        size_t first = space ? (size_t)(space - c->name) : strlen(c->name);
+
+        if (strlen(argv[0]) != first || strncmp(argv[0], c->name, first) != 0)
+            continue;
+        *ret_words = space ? 2 : 1;
+        if (!space || (argc > 1 && strcmp(argv[1], space + 1) == 0))
+            return c;
+    }
+    return NULL;
+}
+
+static bool
+asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return true;
+    }
+    return false;
+}
+
+/* For the completion script: the words that may follow. */
+static int
+print_words(void)
+{
+    for (const struct command *c = command_table; c->name; c++)
+        puts(c->name);
+    return EXIT_DONE;
+}
+
+static int
+run_command(const struct cli *cli, int argc, char **argv)
+{
+    const struct command *command;
+    int words = 1;
+
+    if (strcmp(argv[0], "complete-words") == 0)
+        return print_words();
+    command = find_command(argc, argv, &words);
+    if (!command)
+        return cli_usage("unknown command \"%s%s%s\"", argv[0], argc > 1 ? " " : "",
+                         argc > 1 ? argv[1] : "");
+    argc -= words - 1;
+    argv += words - 1;
+    if (asks_for_help(argc, argv)) {
+        print_command_help(command);
+        return EXIT_DONE;
+    }
+    optind = 0; /* glibc: start again, also with its permutation */
+    return command->run(cli, argc, argv);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct option options[] = { { "connect", required_argument, NULL, 'c' },
+                                             { "service", required_argument, NULL, 's' },
+                                             { "host", required_argument, NULL, 'H' },
+                                             { "output", required_argument, NULL, 'o' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { "version", no_argument, NULL, 'V' },
+                                             { 0 } };
+    struct cli cli = { .service_socket = "/run/virtid-token/admin.sock",
+                       .host_socket = "/run/virtid/hostd.sock" };
+    int option;
+
+    setlocale(LC_ALL, "");
+    signal(SIGPIPE, SIG_IGN);
+    log_open("virtid", LOG_LEVEL_WARNING);
+    while ((option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            cli.uri = optarg;
+            break;
+        case 's':
+            cli.service_socket = optarg;
+            break;
+        case 'H':
+            cli.host_socket = optarg;
+            break;
+        case 'o':
+            if (strcmp(optarg, "json") && strcmp(optarg, "table"))
+                return cli_usage("--output is table or json, not \"%s\"", optarg);
+            cli.json = strcmp(optarg, "json") == 0;
+            break;
+        case 'h':
+            print_help();
+            return EXIT_DONE;
+        case 'V':
+            puts(PACKAGE_STRING);
+            return EXIT_DONE;
+        default:
+            return cli_usage("wrong option");
+        }
+    }
+    if (optind == argc)
+        return cli_usage("a command is missing");
+    return run_command(&cli, argc - optind, argv + optind);
+}

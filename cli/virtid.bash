@@ -1,0 +1,18 @@
+# bash completion for virtid; the words come from the program's own table
+_virtid()
+{
+    local cur=${COMP_WORDS[COMP_CWORD]} words
+    words=$(virtid complete-words 2>/dev/null)
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | cut -d' ' -f1 | sort -u)" -- "$cur")
+    elif [ "$COMP_CWORD" -eq 2 ] && printf '%s\n' "$words" | grep -q "^${COMP_WORDS[1]} "; then
+        mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | sed -n "s/^${COMP_WORDS[1]} //p")" -- "$cur")
+    elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --mode ]; then
+        mapfile -t COMPREPLY < <(compgen -W "loose strict observe host" -- "$cur")
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(virtid "${COMP_WORDS[@]:1:COMP_CWORD-1}" --help 2>/dev/null | grep -o -- '--[a-z-]*')" -- "$cur")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(virsh list --all --name 2>/dev/null)" -- "$cur")
+    fi
+}
+complete -F _virtid virtid

@@ -1,0 +1,284 @@
+#include "config.h"
+
+#include "guestagent/refresher.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#include "guestagent/token_cache.h"
+#include "lib/common/clock.h"
+#include "lib/common/log.h"
+#include "lib/crypto/random.h"
+
+enum { LOOK_AGAIN_MS = 60000 };
+
+struct refresher {
+    struct refresher_options options;
+    pthread_t thread;
+    bool started, stop;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* CLOCK_MONOTONIC */
+    struct token_cache cache;
+    struct error last;
+    uint64_t proofs;
+};
+
+static uint32_t
+dice(void)
+{
+    struct error ignored;
+    uint32_t n = 0;
+
+    (void)random_bytes(&n, sizeof n, &ignored); /* only jitter: zero is harmless */
+    return n;
+}
+
+static void
+wait_changed(struct refresher *r, int64_t ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
+}
+
+static void
+tell(struct refresher *r, const char *word, const char *text)
+{
+    if (r->options.tell)
+        r->options.tell(r->options.context, word, text);
+}
+
+static void
+report(struct refresher *r, const char *audience, const struct error *failure)
+{
+    char word[32];
+
+    if (failure->code == ERROR_NONE) {
+        tell(r, "token", audience);
+        return;
+    }
+    memcpy(word, failure->problem[0] ? failure->problem : "failed",
+           failure->problem[0] ? sizeof failure->problem : sizeof "failed");
+    tell(r, word, failure->text);
+}
+
+/* One proof without the lock; the entry is found anew afterwards. */
+static void
+refresh(struct refresher *r, const char *audience)
+{
+    struct proof_token token = { 0 };
+    struct error failure = { 0 };
+    struct cached_token *t;
+    int64_t now;
+    bool changed;
+
+    pthread_mutex_unlock(&r->lock);
+    if (r->options.prove(r->options.context, audience, &token, &failure) == 0)
+        failure = (struct error){ 0 };
+    report(r, audience, &failure);
+    pthread_mutex_lock(&r->lock);
+    now = clock_monotonic_ms();
+    t = token_cache_entry(&r->cache, audience, now);
+    changed = strcmp(r->last.text, failure.text) != 0;
+    r->last = failure;
+    if (failure.code == ERROR_NONE) {
+        r->proofs++;
+        token_cache_succeed(&r->cache);
+        log_notice("event=token audience=%s expires_in=%lld epoch=%llu", audience,
+                   (long long)token.expires_in, (unsigned long long)token.epoch);
+        if (t)
+            token_cache_put(t, &token, dice());
+    } else {
+        if (changed) /* the same trouble every few seconds is one line, not a thousand */
+            log_error(&failure, "event=proof-failed audience=%s", audience);
+        if (t)
+            token_cache_fail(&r->cache, t, &failure, now, dice());
+    }
+    secret_free(token.text);
+    pthread_cond_broadcast(&r->changed);
+}
+
+static void *
+run(void *context)
+{
+    struct refresher *r = context;
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->stop) {
+        int64_t now = clock_monotonic_ms(), next = INT64_MAX;
+        const struct cached_token *due = token_cache_due(&r->cache, now, &next);
+        char audience[NAME_AUDIENCE_MAX + 1];
+
+        if (due) {
+            memcpy(audience, due->audience, sizeof audience);
+            refresh(r, audience);
+        } else {
+            wait_changed(r, next - now < LOOK_AGAIN_MS ? next - now : LOOK_AGAIN_MS);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+int
+refresher_new(const struct refresher_options *options, struct refresher **ret,
+              struct error *err)
+{
+    struct refresher *r = calloc(1, sizeof *r);
+    pthread_condattr_t attr;
+    int failed;
+
+    if (!r)
+        return error_sys(err, ENOMEM, "refresher");
+    r->options = *options;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    failed = pthread_create(&r->thread, NULL, run, r);
+    if (failed) {
+        refresher_free(r);
+        return error_sys(err, failed, "proof thread");
+    }
+    r->started = true;
+    *ret = r;
+    return 0;
+}
+
+void
+refresher_stop(struct refresher *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->stop = true;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void
+refresher_free(struct refresher *r)
+{
+    if (!r)
+        return;
+    if (r->started) {
+        refresher_stop(r);
+        pthread_join(r->thread, NULL);
+    }
+    token_cache_clear(&r->cache);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+int
+refresher_prefetch(struct refresher *r, const char *audience, struct error *err)
+{
+    struct cached_token *t;
+
+    if (!name_is_audience(audience))
+        return error_set(err, ERROR_INPUT, "\"%.100s\" is no audience", audience);
+    pthread_mutex_lock(&r->lock);
+    t = token_cache_entry(&r->cache, audience, clock_monotonic_ms());
+    if (t)
+        t->prefetched = true;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    return t ? 0 : error_set(err, ERROR_INPUT, "more than %d audiences", TOKEN_CACHE_MAX);
+}
+
+void
+refresher_greeted(struct refresher *r, uint64_t epoch, int64_t utc_offset_ms)
+{
+    pthread_mutex_lock(&r->lock);
+    token_cache_greeted(&r->cache, epoch, utc_offset_ms);
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static int
+copy_token(const struct cached_token *t, int64_t now, struct secret **ret,
+           int64_t *ret_expires_in, struct error *err)
+{
+    struct secret *copy;
+
+    if (secret_new(t->text->len, &copy, err) < 0)
+        return -1;
+    memcpy(copy->bytes, t->text->bytes, copy->len);
+    *ret = copy;
+    *ret_expires_in = (t->expires_ms - now) / 1000;
+    return 0;
+}
+
+/* With the lock held. */
+static int
+find_token(struct refresher *r, const char *audience, int64_t deadline_ms, struct secret **ret,
+           int64_t *ret_expires_in, struct error *err)
+{
+    for (bool asked = false;;) {
+        int64_t now = clock_monotonic_ms();
+        struct cached_token *t = token_cache_entry(&r->cache, audience, now);
+        const struct error *why;
+        int64_t until;
+
+        if (!t)
+            return error_set(err, ERROR_BUSY, "tokens for %d audiences are kept already",
+                             TOKEN_CACHE_MAX);
+        t->wanted_until_ms = now + TOKEN_WANTED_MS;
+        if (token_cache_valid(&r->cache, t, now))
+            return copy_token(t, now, ret, ret_expires_in, err);
+        why = token_cache_why_not(&r->cache, t, now, &until);
+        if (why) {
+            *err = *why;
+            return -1;
+        }
+        if (r->stop)
+            return error_problem(err, ERROR_BUSY, "unavailable", "the agent ends");
+        if (now >= deadline_ms)
+            return error_problem(err, ERROR_BUSY, "unavailable", "no token in time");
+        if (!asked) /* once: waiters must not keep waking each other */
+            pthread_cond_broadcast(&r->changed);
+        asked = true;
+        wait_changed(r, (until < deadline_ms ? until : deadline_ms) - now);
+    }
+}
+
+int
+refresher_token(struct refresher *r, const char *audience, int64_t deadline_ms,
+                struct secret **ret, int64_t *ret_expires_in, struct error *err)
+{
+    int outcome;
+
+    if (!name_is_audience(audience))
+        return error_set(err, ERROR_INPUT, "not the name of an audience");
+    pthread_mutex_lock(&r->lock);
+    outcome = find_token(r, audience, deadline_ms, ret, ret_expires_in, err);
+    pthread_mutex_unlock(&r->lock);
+    return outcome;
+}
+
+void
+refresher_status(struct refresher *r, struct refresher_status *ret)
+{
+    int64_t now = clock_monotonic_ms();
+
+    memset(ret, 0, sizeof *ret);
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < TOKEN_CACHE_MAX; i++) {
+        const struct cached_token *t = &r->cache.tokens[i];
+
+        ret->wanted += t->audience[0] != '\0';
+        ret->valid += token_cache_valid(&r->cache, t, now);
+    }
+    ret->failure = r->last;
+    ret->proofs = r->proofs;
+    pthread_mutex_unlock(&r->lock);
+}

@@ -1,0 +1,238 @@
+#include "config.h"
+
+#include "lib/common/conf.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <ini.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CONF_KEYS_MAX = 64, CONF_ITEMS_MAX = 32, CONF_VALUE_MAX = 1024 };
+
+struct conf {
+    const struct conf_key *keys;
+    char *values[CONF_KEYS_MAX];
+    char *items[CONF_KEYS_MAX][CONF_ITEMS_MAX + 1]; /* into lists[] */
+    char *lists[CONF_KEYS_MAX];
+    const char *path;   /* while reading */
+    struct error *err;  /* while reading; filled when a handler refuses */
+    bool refused;
+};
+
+static int
+find_key(const struct conf *conf, const char *name)
+{
+    for (int i = 0; conf->keys[i].name; i++) {
+        if (strcmp(conf->keys[i].name, name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static int
+parse_bool(const char *text)
+{
+    if (!strcmp(text, "yes") || !strcmp(text, "true") || !strcmp(text, "on"))
+        return 1;
+    if (!strcmp(text, "no") || !strcmp(text, "false") || !strcmp(text, "off"))
+        return 0;
+    return -1;
+}
+
+static bool
+is_good(enum conf_type type, const char *value)
+{
+    char *end;
+
+    if (type == CONF_BOOL)
+        return parse_bool(value) >= 0;
+    if (type == CONF_INT) {
+        errno = 0;
+        (void)strtoll(value, &end, 10);
+        return *value && !*end && !errno;
+    }
+    return true;
+}
+
+static int
+set_value(struct conf *conf, int at, const char *value)
+{
+    char *copy = strdup(value);
+
+    if (!copy)
+        return -1;
+    free(conf->values[at]);
+    conf->values[at] = copy;
+    return 0;
+}
+
+static int
+take(void *user, const char *section, const char *name, const char *value)
+{
+    struct conf *conf = user;
+    char full[128];
+    int at;
+
+    snprintf(full, sizeof full, "%s.%s", section, name);
+    at = find_key(conf, full);
+    if (at < 0) {
+        error_set(conf->err, ERROR_INPUT, "unknown setting \"%s\" in [%s]", name, section);
+    } else if (strlen(value) > CONF_VALUE_MAX || !is_good(conf->keys[at].type, value)) {
+        error_set(conf->err, ERROR_INPUT, "[%s] %s: bad value \"%.60s\"", section, name, value);
+    } else if (set_value(conf, at, value) < 0) {
+        error_sys(conf->err, ENOMEM, "configuration");
+    } else {
+        return 1;
+    }
+    conf->refused = true;
+    return 0;
+}
+
+static int
+read_one(struct conf *conf, const char *path, bool may_be_missing, struct error *err)
+{
+    FILE *file = fopen(path, "re");
+    int line;
+
+    if (!file && errno == ENOENT && may_be_missing)
+        return 0;
+    if (!file)
+        return error_sys(err, errno, "open %s", path);
+    conf->err = err;
+    conf->refused = false;
+    line = ini_parse_file(file, take, conf);
+    fclose(file);
+    if (line == 0)
+        return 0;
+    if (line < 0)
+        return error_sys(err, ENOMEM, "%s", path);
+    if (!conf->refused)
+        error_set(err, ERROR_INPUT, "syntax error, or a line over 200 characters");
+    return error_wrap(err, "%s:%d", path, line);
+}
+
+static int
+is_dropin(const struct dirent *entry)
+{
+    return fnmatch("*.conf", entry->d_name, FNM_PERIOD) == 0;
+}
+
+static int
+read_dropins(struct conf *conf, const char *path, struct error *err)
+{
+    struct dirent **names = NULL;
+    char folder[4096], file[4500];
+    int n, failed = 0;
+
+    snprintf(folder, sizeof folder, "%s.d", path);
+    n = scandir(folder, &names, is_dropin, alphasort);
+    for (int i = 0; i < n; i++) {
+        snprintf(file, sizeof file, "%s/%s", folder, names[i]->d_name);
+        if (!failed)
+            failed = read_one(conf, file, false, err);
+        free(names[i]);
+    }
+    free(names);
+    return failed;
+}
+
+static int
+split_list(struct conf *conf, int at, struct error *err)
+{
+    size_t n = 0;
+    char *save = NULL;
+
+    conf->lists[at] = strdup(conf->values[at]);
+    if (!conf->lists[at])
+        return error_sys(err, ENOMEM, "configuration");
+    for (char *word = strtok_r(conf->lists[at], " \t", &save); word;
+         word = strtok_r(NULL, " \t", &save)) {
+        if (n == CONF_ITEMS_MAX)
+            return error_set(err, ERROR_INPUT, "%s: more than %d words", conf->keys[at].name,
+                             CONF_ITEMS_MAX);
+        conf->items[at][n++] = word;
+    }
+    return 0;
+}
+
+static int
+fill_in(struct conf *conf, const char *path, struct error *err)
+{
+    for (int i = 0; conf->keys[i].name; i++) {
+        assert(i < CONF_KEYS_MAX);
+        if (!conf->values[i] && !conf->keys[i].fallback)
+            return error_set(err, ERROR_INPUT, "%s: setting %s is missing", path,
+                             conf->keys[i].name);
+        if (!conf->values[i] && set_value(conf, i, conf->keys[i].fallback) < 0)
+            return error_sys(err, ENOMEM, "configuration");
+        if (conf->keys[i].type == CONF_LIST && split_list(conf, i, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
+conf_read(const char *path, const struct conf_key *keys, bool may_be_missing,
+          struct conf **ret_conf, struct error *err)
+{
+    CLEANUP(conf_free) struct conf *conf = calloc(1, sizeof *conf);
+
+    if (!conf)
+        return error_sys(err, ENOMEM, "configuration");
+    conf->keys = keys;
+    if (read_one(conf, path, may_be_missing, err) < 0 || read_dropins(conf, path, err) < 0 ||
+        fill_in(conf, path, err) < 0)
+        return -1;
+    *ret_conf = STEAL(conf);
+    return 0;
+}
+
+void
+conf_free(struct conf *conf)
+{
+    if (!conf)
+        return;
+    for (int i = 0; i < CONF_KEYS_MAX; i++) {
+        free(conf->values[i]);
+        free(conf->lists[i]);
+    }
+    free(conf);
+}
+
+static int
+typed(const struct conf *conf, const char *name, enum conf_type type)
+{
+    int at = find_key(conf, name);
+
+    assert(at >= 0 && conf->keys[at].type == type);
+    return at;
+}
+
+const char *
+conf_text(const struct conf *conf, const char *name)
+{
+    return conf->values[typed(conf, name, CONF_TEXT)];
+}
+
+int64_t
+conf_int(const struct conf *conf, const char *name)
+{
+    return strtoll(conf->values[typed(conf, name, CONF_INT)], NULL, 10);
+}
+
+bool
+conf_bool(const struct conf *conf, const char *name)
+{
+    return parse_bool(conf->values[typed(conf, name, CONF_BOOL)]) == 1;
+}
+
+const char *
+conf_item(const struct conf *conf, const char *name, size_t i)
+{
+    int at = typed(conf, name, CONF_LIST);
+
+    return i < CONF_ITEMS_MAX ? conf->items[at][i] : NULL;
+}

@@ -1,0 +1,140 @@
+#include "config.h"
+
+#include "plugin/arriving.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/common/clock.h"
+#include "lib/common/log.h"
+#include "plugin/lease.h"
+#include "plugin/vms.h"
+
+enum { HOOK_SECONDS = (HANDOVER_MS + 999) / 1000 + 1 };
+
+/* The hook's call that waits for the service's answer; one per VM. */
+struct arrival {
+    struct vm *vm;
+    struct hook_call *call;
+};
+
+static void
+answer(struct arrival *a, enum hook_verdict verdict, const char *why)
+{
+    struct vm *vm = a->vm;
+
+    vm->arrival = NULL;
+    snprintf(vm->start_problem, sizeof vm->start_problem, "%.*s", HOOK_REASON_MAX, why);
+    if (verdict == HOOK_NO)
+        vm->incoming = false;
+    log_notice("event=arrival vm=%s verdict=%s epoch=%llu%s%s", vm->record.name, verdict == HOOK_GO ? "go" : "no",
+               (unsigned long long)vm->record.e, why[0] ? " reason=" : "", why);
+    hook_call_answer(a->call, verdict, vm->start_problem);
+    free(a);
+}
+
+static void
+handed_over(struct vm *vm, enum lease_outcome outcome, const char *why)
+{
+    struct arrival *a = vm->arrival;
+    char reason[HOOK_REASON_MAX + 1];
+
+    if (!a)
+        return;
+    if (outcome == LEASE_GOT) {
+        answer(a, HOOK_GO, "");
+    } else if (outcome == LEASE_REFUSED) {
+        answer(a, HOOK_NO, why);
+    } else if (vm_is_strict(vm)) {
+        snprintf(reason, sizeof reason, "it is strict and its lease can not be handed over: %.200s", why);
+        answer(a, HOOK_NO, reason);
+    } else {
+        answer(a, HOOK_GO, why); /* the lease follows when the source has reported */
+    }
+}
+
+void
+arriving_begin(struct vm *vm, struct hook_call *call)
+{
+    struct arrival *a;
+
+    if (vm->provision) { /* its disk may be open; the source runs on untouched */
+        hook_call_answer(call, HOOK_NO, "it is being provisioned on this host; migrate it again in a minute");
+        return;
+    }
+    if (vm->arrival) { /* libvirt asks once per migration: the earlier hook is dead */
+        hook_call_answer(vm->arrival->call, HOOK_GO, "");
+        vm->arrival->call = call;
+        hook_call_wait(call, HOOK_SECONDS);
+        return;
+    }
+    a = calloc(1, sizeof *a);
+    if (!a) {
+        hook_call_answer(call, HOOK_GO, "");
+        return;
+    }
+    a->vm = vm;
+    a->call = call;
+    vm->arrival = a;
+    vm->incoming = true;
+    vm->memory_ms = clock_monotonic_ms();
+    hook_call_wait(call, HOOK_SECONDS);
+    lease_hand_over(vm, handed_over);
+}
+
+/*
+ * What is made before a first start was made where it started.  Here its disk and its TPM are never touched for
+ * that, also when it is off.
+ */
+static void
+skip_steps(struct vm *vm)
+{
+    for (int i = STEP_VTPM; i <= STEP_INJECT; i++) {
+        struct step_record *s = &vm->record.steps[i];
+
+        if (s->state == STEP_DONE || s->state == STEP_SKIPPED)
+            continue;
+        *s = (struct step_record){ .state = STEP_SKIPPED };
+        snprintf(s->problem, sizeof s->problem, "came-in");
+        snprintf(s->text, sizeof s->text, "it came here by migration with what was made for it elsewhere");
+    }
+}
+
+void
+arriving_prepare(struct vm *vm, struct hook_call *call)
+{
+    snprintf(vm->record.run, sizeof vm->record.run, "%s", RUN_STARTING);
+    vm->record.run_e = vm->record.e;
+    vm->record.run_k = true;
+    vm->record.run_resumed = vm->record.run_switched = vm->record.run_left = false;
+    vm->record.ran = true;
+    vm->record.clean = false;
+    skip_steps(vm);
+    vm->starting_since_ms = clock_monotonic_ms();
+    vm_save(vm);
+    hook_call_answer(call, HOOK_GO, "");
+    lease_report_soon(vm);
+}
+
+void
+arriving_failed(struct vm *vm)
+{
+    vm->incoming = false;
+    if (vm->record.e != 0 && !vm->record.run[0])
+        lease_end(vm, VIEW_GI);
+    else
+        lease_report_soon(vm);
+}
+
+void
+arriving_resumed(struct vm *vm)
+{
+    if (!vm_is_incoming(vm))
+        return; /* at the source, when a migration was given up: it never stopped being this run */
+    vm->incoming = false;
+    vm->record.run_k = vm->record.run_resumed = true;
+    vm_save(vm);
+    log_notice("event=arrived vm=%s epoch=%llu", vm->record.name, (unsigned long long)vm->record.e);
+    lease_report_soon(vm);
+}

@@ -1,0 +1,19 @@
+/*
+ * arriving.h - a VM that comes by live migration (PROTOCOL-LEASE 5, hook `migrate begin`)
+ *
+ * libvirt calls `migrate` and then `prepare` here; the memory arrives later (event Resumed Migrated).  The
+ * service is asked for a hand-over before anything begins, so that a refusal costs nothing: the guest runs on at
+ * its source.  What decides is the guest's own proof, when it runs here.
+ */
+#pragma once
+
+#include "plugin/hookd.h"
+#include "plugin/hostd.h"
+
+void arriving_begin(struct vm *vm, struct hook_call *call);
+/* `prepare` of a VM that is incoming. */
+void arriving_prepare(struct vm *vm, struct hook_call *call);
+/* It was announced and did not come. */
+void arriving_failed(struct vm *vm);
+/* Its memory is here, and it runs. */
+void arriving_resumed(struct vm *vm);

@@ -1,0 +1,76 @@
+/*
+ * host_identity.h - who this host is: two keys, their certificates, and what joining gave
+ *
+ * One folder, all files 0600: tls.pem proof.pem ca.crt service.json bundle.  A key and its
+ * certificate are one file, so that no crash leaves one without the other.
+ * The TLS key talks to the token service; the proof key signs for guests, and nothing else.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "lib/common/buf.h"
+#include "lib/common/cleanup.h"
+#include "lib/common/error.h"
+#include "lib/common/json.h"
+#include "lib/crypto/key.h"
+#include "lib/crypto/x509.h"
+#include "lib/wire/bundle.h"
+#include "lib/wire/names.h"
+
+enum { HOST_ADDRESS_MAX = 255 };
+
+struct host_identity {
+    char name[NAME_HOST_MAX + 1];
+    char trust_domain[NAME_TRUST_DOMAIN_MAX + 1];
+    char issuer[NAME_ISSUER_MAX + 1];
+    char service[HOST_ADDRESS_MAX + 1];        /* HOST:PORT of the host listener */
+    char guest_listener[HOST_ADDRESS_MAX + 1]; /* HOST:PORT */
+    struct key *tls_key, *proof_key;
+    struct buf tls_cert, proof_cert, ca;       /* DER */
+    struct buf bundle;                         /* signed, as it came */
+    int64_t not_before, not_after;             /* of the TLS certificate */
+    ino_t file;                                /* tls.pem, as it was read */
+    struct timespec file_time;
+};
+
+/*
+ * Before the first load: what an early version kept as tls.key and tls.crt, proof.key and proof.crt becomes the
+ * two files of today.  The old ones go last; a crash in between is made good by the next call.
+ */
+int host_identity_upgrade(const char *state_dir, struct error *err);
+
+/* ERROR_MISSING: this host has not joined. */
+int host_identity_load(const char *state_dir, struct host_identity **ret, struct error *err);
+void host_identity_free(struct host_identity *identity);
+DEFINE_CLEANUP(struct host_identity *, host_identity_free);
+/* Has another one been stored since?  By a renewal, or by a join beside us. */
+bool host_identity_is_old(const char *state_dir, const struct host_identity *identity);
+/*
+ * A host that was off or cut off for a day: the service renews nothing for it any more.  `utc_s` is the
+ * time, in seconds since 1970.
+ */
+bool host_identity_has_ended(const struct host_identity *identity, int64_t utc_s, struct error *ret_why);
+
+/*
+ * Take the answer to a join or a renewal ({"tls_cert","proof_cert","ca",...}) for these keys and
+ * write everything; the TLS certificate last, since it makes the rest count.
+ * ERROR_INPUT: the answer does not fit; ERROR_DENIED: a certificate is not for these keys.
+ */
+int host_identity_store(const char *state_dir, const char *name, const char *service,
+                        const struct key *tls_key, const struct key *proof_key,
+                        const json_t *answer, struct error *err);
+/* Replace the stored bundle. */
+int host_identity_store_bundle(const char *state_dir, const uint8_t *bytes, size_t len,
+                               struct error *err);
+
+/*
+ * The pair of keys of a join that is not finished, made if there is none; kept until
+ * host_identity_store() has stored them.
+ */
+int host_identity_join_keys(const char *state_dir, struct key **ret_tls, struct key **ret_proof,
+                            struct error *err);

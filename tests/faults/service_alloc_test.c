@@ -1,0 +1,428 @@
+/*
+ * service_alloc_test.c - the token service and its signer without memory, at each allocation in turn
+ *
+ * Counted is what happens between a request and its answer, with what SQLite, OpenSSL and jansson
+ * allocate for it.  A lack of memory is said as such: nobody is told that he is wrong.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/common/clock.h"
+#include "tests/faults/alloc_fault.h"
+#include "tests/faults/durable.h"
+#include "tests/unit/api_fixture.h"
+#include "tokenservice/mint/signer.h"
+
+static struct sim_host holder;
+static struct sim_vm vm;
+static uint8_t asked[MINT_PACKET_MAX];
+static size_t asked_len, signed_len;
+static bool is_broken;
+static unsigned wrong; /* answers that blame the asker */
+
+/* ---- between request and answer ---- */
+
+static void
+answer_counted(void *context, const struct http_request *request, struct http_reply *reply)
+{
+    alloc_fault_on();
+    route_answer(context, request, reply);
+    alloc_fault_off();
+    json_begin();
+}
+
+/* Where tokend ends, and is started again with a signer of its own. */
+static void
+note_broken(const struct error *err)
+{
+    (void)err;
+    is_broken = true;
+}
+
+/* Each try is a new minute for those who count. */
+static void
+begin_try(void)
+{
+    struct error err;
+
+    rates_free(the_api.service.rates);
+    the_api.service.rates = NULL;
+    assert_int_equal(rates_new(&the_api.service.rates, &err), 0);
+}
+
+static int
+verdict(int wanted)
+{
+    the_api.answer = NULL;
+    if (the_api.status != wanted && the_api.status < 500) {
+        wrong++;
+        printf("# blamed: %d %s: %.*s\n", the_api.status, the_api.problem, (int)the_api.body.len,
+               the_api.body.data ? (const char *)the_api.body.data : "");
+    }
+    return the_api.status == wanted ? 0 : -1;
+}
+
+/* The database is as good as before, its chain of records too. */
+static void
+service_goes_on(bool done)
+{
+    int64_t newest;
+    struct error err = { 0 };
+
+    (void)done;
+    if (is_broken) {
+        api_fixture_close();
+        mint_fixture_disconnect();
+        if (mint_fixture_connect() < 0 || api_fixture_open(&err) < 0)
+            fail_msg("%s %s", the_mint.err.text, err.text);
+        (void)sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false); /* which is waited for */
+    }
+    is_broken = false;
+    if (store_audit_check(the_api.service.store, &newest, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+/* ---- the requests ---- */
+
+static int
+ask_counted(enum route_listener on, const char *method, const char *target, json_t *take_body, int wanted)
+{
+    begin_try();
+    the_api.answer = answer_counted;
+    (void)api_ask_json(on, method, target, take_body, on == ON_HOSTS ? holder.cert : NULL,
+                       on == ON_HOSTS ? holder.cert_len : 0);
+    return verdict(wanted);
+}
+
+static int
+challenge(void)
+{
+    return ask_counted(ON_GUESTS, "POST", "/v1/challenge", json_object(), 200);
+}
+
+/* The holder keeps it: with the next try its epoch is another. */
+static int
+lease(void)
+{
+    struct lease_result result;
+
+    begin_try();
+    the_api.answer = answer_counted;
+    result = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, true);
+    if (verdict(200) < 0)
+        return -1;
+    assert_int_equal(result.answer, LEASE_OK);
+    assert_true(result.e >= vm.epoch);
+    vm.epoch = result.e;
+    return 0;
+}
+
+static int
+account(void)
+{
+    begin_try();
+    the_api.answer = answer_counted;
+    (void)sim_vm_account(&vm, &holder);
+    return verdict(200);
+}
+
+static int
+prove(enum answer_type wanted)
+{
+    static struct answer answer;
+
+    begin_try();
+    sim_vm_prove(&vm, &holder);
+    the_api.answer = answer_counted;
+    (void)sim_vm_send(&vm, &answer);
+    if (verdict(200) < 0)
+        return -1;
+    assert_int_equal(answer.type, wanted);
+    return 0;
+}
+
+/* A nonce of the same moment as the last is an old one. */
+static int
+token(void)
+{
+    the_api.frozen_ms++;
+    return prove(ANSWER_TOKEN);
+}
+
+static int
+first_proof(void)
+{
+    return prove(ANSWER_ACTIVATE);
+}
+
+static int
+refused_proof(void)
+{
+    static struct answer answer;
+
+    begin_try();
+    sim_vm_prove(&vm, &holder);
+    vm.p.hostsig[5] ^= 1;
+    the_api.answer = answer_counted;
+    (void)sim_vm_send(&vm, &answer);
+    the_api.answer = NULL;
+    assert_int_not_equal(the_api.status, 200);
+    return the_api.status == 403 ? 0 : -1;
+}
+
+static int
+join(void)
+{
+    static struct sim_host newcomer;
+
+    begin_try();
+    (void)api_admin("DELETE", "/v1/admin/hosts/new.example", NULL);
+    sim_host_clear(&newcomer);
+    sim_host_invite(&newcomer, "new.example", true);
+    the_api.answer = answer_counted;
+    (void)sim_host_join(&newcomer);
+    sim_host_clear(&newcomer);
+    return verdict(200);
+}
+
+static int
+audience(void)
+{
+    return ask_counted(ON_ADMIN, "POST", "/v1/admin/audiences",
+                       json_pack("{s:s,s:b,s:[s,s]}", "name", "https://db", "all", 1, "claims", "name", "labels"), 200);
+}
+
+static int
+settings(void)
+{
+    char path[100];
+
+    snprintf(path, sizeof path, "/v1/admin/vms/%s", vm.text);
+    return ask_counted(ON_ADMIN, "PATCH", path,
+                       json_pack("{s:s,s:{s:s},s:s}", "owner", "team", "labels", "tier", "db", "mode", "strict"), 200);
+}
+
+/* What was listed is all of it: a list with holes would be believed. */
+static int
+list(const char *target, size_t *full)
+{
+    if (ask_counted(ON_ADMIN, "GET", target, NULL, 200) < 0)
+        return -1;
+    if (*full == 0)
+        *full = the_api.body.len;
+    assert_int_equal(the_api.body.len, *full);
+    return 0;
+}
+
+static int
+audiences(void)
+{
+    static size_t full;
+
+    return list("/v1/admin/audiences", &full);
+}
+
+static int
+hosts(void)
+{
+    static size_t full;
+
+    return list("/v1/admin/hosts", &full);
+}
+
+static int
+one_vm(void)
+{
+    char path[100];
+
+    snprintf(path, sizeof path, "/v1/admin/vms/%s", vm.text);
+    return ask_counted(ON_ADMIN, "GET", path, NULL, 200);
+}
+
+static int
+audit(void)
+{
+    static size_t full;
+
+    return list("/v1/admin/audit?limit=20", &full);
+}
+
+static int
+bundle(void)
+{
+    return ask_counted(ON_HOSTS, "GET", "/v1/host/bundle", NULL, 200);
+}
+
+static int
+keys(void)
+{
+    return ask_counted(ON_PUBLIC, "GET", "/.well-known/jwks.json", NULL, 200);
+}
+
+/* ---- the signer alone ---- */
+
+static int
+sign(void)
+{
+    CLEANUP(buf_clear) struct buf answer = BUF(MINT_PACKET_MAX);
+    const uint8_t *rest;
+    size_t len;
+    struct error err = { 0 };
+    bool broken;
+
+    alloc_fault_on();
+    signer_answer(the_mint.keys, asked, asked_len, clock_realtime_ms() / 1000, &answer);
+    alloc_fault_off();
+    json_begin();
+    if (buf_ok(&answer) && answer.len > 0 &&
+        mint_answer_decode(answer.data, answer.len, &rest, &len, &broken, &err) == 0) {
+        assert_in_range(len, signed_len - 2, signed_len + 2); /* with every claim (a time may be longer) */
+        return 0;
+    }
+    if (err.code == ERROR_INPUT || err.code == ERROR_DENIED) {
+        wrong++;
+        printf("# blamed: %s\n", err.text);
+    }
+    return -1;
+}
+
+/* ---- tests ---- */
+
+static void
+run(const struct alloc_case *cases, size_t n)
+{
+    unsigned violations = 0;
+
+    wrong = 0;
+    for (size_t i = 0; i < n; i++)
+        violations += alloc_fault_run(&cases[i]).violations;
+    assert_int_equal(violations, 0);
+    assert_int_equal(wrong, 0);
+}
+#define RUN(cases) run(cases, sizeof(cases) / sizeof(cases)[0])
+
+static void
+a_proof_without_memory_is_neither_accepted_nor_blamed(void **state)
+{
+    static const struct alloc_case PENDING[] = {
+        { "challenge", challenge, service_goes_on },
+        { "first proof", first_proof, service_goes_on },
+    };
+    static const struct alloc_case ENROLLED[] = {
+        { "refused proof", refused_proof, service_goes_on },
+        { "token", token, service_goes_on },
+    };
+    static struct answer answer;
+
+    (void)state;
+    RUN(PENDING);
+    assert_int_equal(sim_vm_token(&vm, &holder, &answer), 200);
+    RUN(ENROLLED);
+}
+
+static void
+a_signer_without_memory_signs_nothing(void **state)
+{
+    static const struct alloc_case CASES[] = { { "signer", sign, NULL } };
+    CLEANUP(buf_clear) struct buf sealed = BUF(ROW_MAX), text = BUF(MINT_TOKEN_MAX);
+    struct identity_row row = mint_fixture_row();
+    struct mint_token_request request = mint_fixture_request();
+    uint8_t mac[ROW_MAC_LEN];
+    struct error err = { 0 };
+
+    (void)state;
+    mint_fixture_seal(&row, &sealed, mac);
+    request.flags = MINT_CLAIM_NAME | MINT_CLAIM_HOST | MINT_CLAIM_LABELS;
+    if (mint_token(the_mint.client, sealed.data, sealed.len, mac, &request, &text, &err) < 0)
+        fail_msg("%s", err.text);
+    memcpy(asked, the_mint.asked, the_mint.asked_len);
+    asked_len = the_mint.asked_len;
+    signed_len = text.len + 4; /* a field */
+    RUN(CASES);
+}
+
+static void
+provisioning_without_memory_is_refused_whole(void **state)
+{
+    static const struct alloc_case CASES[] = {
+        { "account", account, service_goes_on },
+        { "lease", lease, service_goes_on },
+        { "join", join, service_goes_on },
+        { "bundle", bundle, service_goes_on },
+    };
+
+    (void)state;
+    RUN(CASES);
+}
+
+static void
+operators_are_told_the_whole_or_nothing(void **state)
+{
+    static const struct alloc_case CASES[] = {
+        { "audience", audience, service_goes_on }, { "settings", settings, service_goes_on },
+        { "audiences", audiences, service_goes_on },          { "hosts", hosts, service_goes_on },
+        { "one VM", one_vm, service_goes_on },                { "audit", audit, service_goes_on },
+        { "keys", keys, service_goes_on },
+    };
+
+    (void)state;
+    RUN(CASES);
+}
+
+static int
+set_up(void **state)
+{
+    struct error err = { 0 };
+
+    json_watch_memory();
+    if (mint_fixture_start(state) < 0)
+        return -1;
+    strcpy(the_api.folder, "/dev/shm/virtid-alloc-XXXXXX");
+    if (!mkdtemp(the_api.folder)) {
+        strcpy(the_api.folder, "/tmp/virtid-alloc-XXXXXX");
+        if (!mkdtemp(the_api.folder))
+            return -1;
+    }
+    the_api.broken = note_broken;
+    if (api_fixture_open(&err) < 0)
+        return -1;
+    sim_host_new(&holder, "a.example");
+    sim_vm_new(&vm, 1, SIM_TPM | SIM_SECRET);
+    vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, 0, true).e;
+    assert_int_equal(sim_vm_account(&vm, &holder), 200);
+    /* Stands still: leases do not end while thousands of tries are made. */
+    the_api.frozen_ms = clock_realtime_ms();
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    api_fixture_close();
+    tree_remove(the_api.folder);
+    sim_host_clear(&holder);
+    sim_vm_clear(&vm);
+    buf_clear(&the_api.body);
+    return mint_fixture_stop(state);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_proof_without_memory_is_neither_accepted_nor_blamed),
+        cmocka_unit_test(a_signer_without_memory_signs_nothing),
+        cmocka_unit_test(provisioning_without_memory_is_refused_whole),
+        cmocka_unit_test(operators_are_told_the_whole_or_nothing),
+    };
+
+    return cmocka_run_group_tests_name("service_alloc", tests, set_up, tear_down);
+}

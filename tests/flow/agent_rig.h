@@ -1,0 +1,110 @@
+/*
+ * agent_rig.h - a host and a token service around one real virtid-agent, with a real swtpm
+ *
+ * The host side speaks frames over a Unix socket and signs with a key of its own; behind OPEN is a small token
+ * service with the real judge (tokenservice/attest).  Both misbehave on request: set the fields of
+ * `struct rig_wish` at any time.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/crypto/key.h"
+#include "lib/wire/bundle.h"
+#include "lib/wire/frame.h"
+#include "tokenservice/attest/proof_check.h"
+#include "tpmsim/swtpm_box.h"
+
+#define RIG_ISSUER "https://id.example.test"
+
+/* What the other side does wrong. */
+struct rig_wish {
+    atomic_bool silent;        /* the channel is held by another: no HELLO, no answer */
+    atomic_bool no_signature;  /* SIGN is answered by NO */
+    atomic_bool deaf_to_sign;  /* SIGN is not answered at all */
+    atomic_int kill_at_sign;   /* this process, when the next SIGN comes */
+    atomic_bool service_away;  /* OPEN is answered by CLOSE */
+    atomic_bool false_service; /* a service whose certificate is by another CA */
+    atomic_bool garbage;       /* random bytes before every frame */
+    atomic_int stale;          /* so many proofs are answered "stale" */
+    atomic_bool hang_up;       /* the service closes before it answers a proof */
+    atomic_bool resolve;       /* the next proof is answered by RESOLVE{cur} */
+    atomic_bool extend;        /* the next proof is answered by EXTEND */
+    atomic_int life;           /* seconds of a token; 0: 300 */
+    atomic_int host_ahead;     /* the host's UTC in a HELLO is so many seconds ahead */
+    atomic_int ahead;          /* the service's clock is so many seconds ahead */
+};
+
+struct rig {
+    char folder[64];           /* holds state/, run/, channel socket, agent.conf */
+    struct rig_wish wish;
+    struct swtpm_box *tpm;     /* NULL: a VM without TPM */
+    struct key *ca_key, *other_ca_key, *server_key, *host_key;
+    uint8_t ca[BUNDLE_CA_MAX], other_ca[BUNDLE_CA_MAX], server[2048], other_server[2048];
+    size_t ca_len, other_ca_len, server_len, other_server_len;
+    uint8_t nonce_key[32], activate_key[32];
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Under the lock. */
+    struct vm_uuid uuid;
+    uint64_t epoch;
+    uint8_t bundle[BUNDLE_MAX]; /* offered in HELLO */
+    size_t bundle_len;
+    struct proof_account account;
+    unsigned hellos, readies, signs, opens, challenges, proofs, accepted, activations, tokens, cleared;
+    uint64_t serial_held;       /* of the last READY */
+    char status_word[32], status_text[301];
+    char refusal[128];          /* the judge's last one: check and problem */
+    uint64_t token_count;
+
+    int listener, stop[2];
+    pthread_t thread;
+    atomic_int services;
+    int peer;                   /* the agent's connection; -1 */
+    uint64_t session;
+    pid_t agent;
+};
+
+/* Everything but the agent. Asserts. */
+void rig_new(struct rig *r, bool with_tpm);
+void rig_free(struct rig *r);
+
+/* More lines for agent.conf; the agent reads them when it starts. */
+void rig_configure(struct rig *r, const char *lines);
+
+/* `virtid-agent run`; returns when it is ready. */
+void rig_start_agent(struct rig *r);
+void rig_stop_agent(struct rig *r); /* asserts exit status 0 */
+void rig_kill_agent(struct rig *r);
+/* Exit status of `virtid-agent token -a audience --wait=seconds`; the token into ret (NULL: not wanted). */
+int rig_token(struct rig *r, const char *audience, int seconds, char *ret, size_t size);
+/* Any other request to the running program: exit status and what it printed. */
+int rig_run(struct rig *r, const char *const *words, char *ret, size_t size);
+
+/* `virtid-agent WORDS...` that stays, ready; kill and wait for it yourself. */
+pid_t rig_start(struct rig *r, const char *const *words);
+
+/* What the programs of this rig wrote to stderr: does it have these words?  All of it to ours. */
+bool rig_log_has(struct rig *r, const char *words);
+void rig_show_log(struct rig *r);
+
+/* A bundle of this rig, signed by `signer` (NULL: our CA), into what HELLO offers. */
+void rig_offer(struct rig *r, uint64_t serial, const struct key *signer, bool other_ca);
+/* The same into the guest's disk. */
+void rig_install_bundle(struct rig *r);
+/* A HELLO now, with a new session. */
+void rig_hello(struct rig *r);
+/* Cut the agent's connection (host side restarts). */
+void rig_cut(struct rig *r);
+/* Bytes into the channel. */
+void rig_inject(struct rig *r, const void *bytes, size_t len);
+
+/* Wait at most `seconds` until *counter is at least `least`; false if not. */
+bool rig_wait(struct rig *r, const unsigned *counter, unsigned least, int seconds);
+/* Wait for the agent's STATUS word. */
+bool rig_wait_status(struct rig *r, const char *word, int seconds);

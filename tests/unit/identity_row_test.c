@@ -1,0 +1,165 @@
+#include "config.h"
+
+#include "tokenservice/mint/identity_row.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/wire/transcript.h"
+
+static struct identity_row
+sample(void)
+{
+    struct identity_row row = {
+        .uuid = { { 1, 2, 3 } },
+        .name = "web \xc3\xa9",
+        .gen = 7,
+        .state = ROW_OK,
+        .floor = FACTOR_HOST | FACTOR_VTPM,
+        .owner = "Ann O'Nym",
+        .labels = "{\"tier\":\"db\"}",
+        .audiences = "vault https://db.example",
+        .host = "one.example",
+        .epoch = 1700000000000,
+        .has_ak = true,
+        .has_ek = true,
+        .has_cur = true,
+        .has_x = true,
+        .ek_origin = ROW_EK_CA,
+    };
+
+    memset(row.ak_name, 0xa1, sizeof row.ak_name);
+    memset(row.ek_digest, 0xe2, sizeof row.ek_digest);
+    memset(row.cur, 0xc3, sizeof row.cur);
+    memset(row.x, 0xd4, sizeof row.x);
+    return row;
+}
+
+static void
+assert_refused(const struct identity_row *row)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct error err = { 0 };
+
+    assert_int_equal(identity_row_encode(row, &bytes, &err), -1);
+    assert_int_equal(err.code, ERROR_INPUT);
+}
+
+static void
+a_row_comes_back_as_it_was(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX), again = BUF(ROW_MAX);
+    struct identity_row row = sample(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    assert_memory_equal(bytes.data, "\0\014virtid-row-1", 14);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), 0);
+    assert_string_equal(read.name, row.name);
+    assert_string_equal(read.labels, row.labels);
+    assert_string_equal(read.audiences, row.audiences);
+    assert_int_equal(read.epoch, row.epoch);
+    assert_int_equal(read.state, ROW_OK);
+    assert_memory_equal(read.cur, row.cur, sizeof row.cur);
+    assert_int_equal(identity_row_encode(&read, &again, &err), 0);
+    assert_int_equal(bytes.len, again.len);
+    assert_memory_equal(bytes.data, again.data, again.len);
+}
+
+static void
+a_new_row_needs_nothing_but_its_uuid(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct identity_row row = { .state = ROW_PENDING, .labels = "{}" }, read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), 0);
+    assert_false(read.has_ak || read.has_ek || read.has_cur || read.has_x);
+}
+
+static void
+whatever_decodes_encodes_to_the_same_bytes(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct identity_row row = sample(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    for (size_t bit = 0; bit < 8 * bytes.len; bit++) {
+        CLEANUP(buf_clear) struct buf again = BUF(ROW_MAX);
+
+        bytes.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (identity_row_decode(bytes.data, bytes.len, &read, &err) == 0) {
+            assert_int_equal(identity_row_encode(&read, &again, &err), 0);
+            assert_int_equal(bytes.len, again.len);
+            assert_memory_equal(bytes.data, again.data, again.len);
+        }
+        bytes.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+}
+
+static void
+a_row_cut_or_lengthened_anywhere_is_refused(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct identity_row row = sample(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    for (size_t len = 0; len < bytes.len; len++)
+        assert_int_equal(identity_row_decode(bytes.data, len, &read, &err), -1);
+    buf_add_u8(&bytes, 0);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), -1);
+}
+
+static void
+members_out_of_their_grammar_are_refused(void **state)
+{
+    struct identity_row row;
+
+    (void)state;
+    row = sample(), row.state = 0, assert_refused(&row);
+    row = sample(), row.state = ROW_RETIRED + 1, assert_refused(&row);
+    row = sample(), row.floor = FACTOR_VTPM, assert_refused(&row);
+    row = sample(), row.floor = 8, assert_refused(&row);
+    row = sample(), row.floor = 0, assert_refused(&row);
+    row = sample(), row.gen = (uint64_t)INT64_MAX + 1, assert_refused(&row);
+    row = sample(), row.epoch = (uint64_t)INT64_MAX + 1, assert_refused(&row);
+    row = sample(), strcpy(row.host, "One"), assert_refused(&row);
+    row = sample(), strcpy(row.name, "a/b"), assert_refused(&row);
+    row = sample(), strcpy(row.owner, "a\nb"), assert_refused(&row);
+    row = sample(), strcpy(row.labels, "[]"), assert_refused(&row);
+    row = sample(), strcpy(row.labels, "{\"a\":1}"), assert_refused(&row);
+    row = sample(), strcpy(row.labels, "{\"a\":\"1\",\"a\":\"2\"}"),
+    assert_refused(&row);
+    row = sample(), strcpy(row.labels, ""), assert_refused(&row);
+    row = sample(), strcpy(row.audiences, "a  b"), assert_refused(&row);
+    row = sample(), strcpy(row.audiences, "a "), assert_refused(&row);
+    row = sample(), strcpy(row.audiences, "pop:a"), assert_refused(&row);
+    row = sample(), row.has_ek = false, assert_refused(&row);
+    row = sample(), row.ek_origin = ROW_EK_NONE, assert_refused(&row);
+    row = sample(), row.ek_origin = 3, assert_refused(&row);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_row_comes_back_as_it_was),
+        cmocka_unit_test(a_new_row_needs_nothing_but_its_uuid),
+        cmocka_unit_test(whatever_decodes_encodes_to_the_same_bytes),
+        cmocka_unit_test(a_row_cut_or_lengthened_anywhere_is_refused),
+        cmocka_unit_test(members_out_of_their_grammar_are_refused),
+    };
+
+    return cmocka_run_group_tests_name("identity_row", tests, NULL, NULL);
+}

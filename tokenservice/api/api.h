@@ -1,0 +1,22 @@
+/*
+ * api.h - the endpoints, one file per group (docs/PROTOCOL-service.md); called by
+ * route.c only
+ */
+#pragma once
+
+#include "tokenservice/api/route.h"
+
+/* api_keys.c: what everybody may see */
+api_handler api_discovery, api_jwks, api_health, api_ready;
+/* api_challenge.c, api_token.c: guests */
+api_handler api_challenge, api_token;
+/* api_join.c: how a host comes in and stays */
+api_handler api_join, api_renew;
+/* api_report.c, api_account.c, api_ek_cert.c, api_bundle.c, api_vm.c: joined hosts */
+api_handler api_report, api_pull, api_account, api_ek_cert, api_bundle, api_vm;
+/* api_admin_*.c: administrators */
+api_handler api_admin_status, api_admin_audit;
+api_handler api_admin_hosts_add, api_admin_hosts, api_admin_host_approve,
+    api_admin_host_remove;
+api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set;
+api_handler api_admin_audiences, api_admin_audience_put, api_admin_audience_remove;

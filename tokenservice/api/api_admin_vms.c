@@ -1,0 +1,230 @@
+/*
+ * Operators: identities, where they may run, and their settings.
+ */
+#include "config.h"
+
+#include "tokenservice/api/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/common/log.h"
+#include "tokenservice/api/api_body.h"
+#include "tokenservice/api/decision.h"
+#include "tokenservice/api/vm_account.h"
+#include "tokenservice/api/vm_settings.h"
+
+enum { VMS_PAGE = 64 };
+
+struct page {
+    struct service *service;
+    int64_t now_ms;
+    json_t *vms;
+    struct vm_account account;
+    char last[VM_UUID_TEXT];
+};
+
+static int
+add_vm(void *context, const struct store_vm *stored, struct error *err)
+{
+    struct page *p = context;
+    json_t *o;
+
+    vm_uuid_print(&stored->uuid, p->last);
+    /* A row that somebody forged is shown as such, not left out. */
+    if (vm_account_open(p->service, stored, &p->account, err) < 0) {
+        if (err->code != ERROR_DENIED)
+            return -1;
+        o = json_pack("{s:s,s:s}", "uuid", p->last, "state", "forged");
+    } else {
+        o = vm_account_show(p->service, &p->account, p->now_ms);
+    }
+    if (!o || json_array_append_new(p->vms, o) < 0)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    return 0;
+}
+
+static int
+read_after(const struct api_call *call, struct vm_uuid *ret, bool *ret_has,
+           struct error *err)
+{
+    struct error why = { 0 };
+    char text[VM_UUID_TEXT];
+
+    *ret_has = false;
+    if (http_query(call->request->message, "after", text, VM_UUID_TEXT - 1, &why) < 0) {
+        if (why.code == ERROR_MISSING)
+            return 0;
+        *err = why;
+        return api_body_refuse(err);
+    }
+    *ret_has = true;
+    return vm_uuid_parse(text, ret, err) < 0 ? api_body_refuse(err) : 0;
+}
+
+int
+api_admin_vms(struct service *s, struct api_call *call, struct error *err)
+{
+    CLEANUP(json_decref) json_t *o = json_object();
+    CLEANUP(mem_free) struct page *p = calloc(1, sizeof *p);
+    CLEANUP(store_abandon) struct store *txn = NULL;
+    struct vm_uuid after;
+    bool has_after;
+
+    if (!o || !p)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    p->service = s;
+    p->now_ms = call->now_ms;
+    p->vms = json_array();
+    if (json_object_set_new(o, "vms", p->vms) < 0)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    if (read_after(call, &after, &has_after, err) < 0 ||
+        store_begin(s->store, &txn, err) < 0 ||
+        store_vm_list(s->store, has_after ? &after : NULL, VMS_PAGE, add_vm, p, err) <
+            0)
+        return -1;
+    if (json_array_size(p->vms) == VMS_PAGE)
+        json_object_set_new(o, "next", json_string(p->last));
+    return api_body_answer(call, 200, STEAL(o), err);
+}
+
+int
+api_admin_vm(struct service *s, struct api_call *call, struct error *err)
+{
+    CLEANUP(store_abandon) struct store *txn = NULL;
+    json_t *answer = NULL;
+    struct vm_account a;
+
+    if (store_begin(s->store, &txn, err) < 0 ||
+        vm_account_find(s, call->arg, &a, err) < 0 ||
+        vm_account_show_all(s, &a, call->now_ms, &answer, err) < 0)
+        return -1;
+    return api_body_answer(call, 200, answer, err);
+}
+
+/* ---- place ---- */
+
+/* A UUID that was never seen can be placed before its first claim. */
+static int
+find_or_make(struct service *s, struct api_call *call, struct vm_account *ret,
+             struct error *err)
+{
+    struct vm_uuid uuid;
+    struct error ignored;
+
+    if (vm_account_find(s, call->arg, ret, err) == 0)
+        return 0;
+    if (err->code != ERROR_MISSING || vm_uuid_parse(call->arg, &uuid, &ignored) < 0)
+        return -1;
+    vm_account_new(&uuid, call->now_ms, ret);
+    return 0;
+}
+
+static int
+check_host(struct service *s, const char *name, struct error *err)
+{
+    struct store_host host;
+
+    if (store_host_find(s->store, name, &host, err) < 0)
+        return err->code == ERROR_MISSING
+                   ? error_problem(err, ERROR_MISSING, "not-found", "no host \"%.63s\"",
+                                   name)
+                   : -1;
+    if (host.state != HOST_JOINED)
+        return error_problem(err, ERROR_DENIED, "conflict", "host %s is %s, not joined",
+                             name, store_host_state_name(host.state));
+    return 0;
+}
+
+int
+api_admin_vm_place(struct service *s, struct api_call *call, struct error *err)
+{
+    CLEANUP(json_decref) json_t *body = NULL;
+    CLEANUP(store_abandon) struct store *txn = NULL;
+    struct decision d = { .what = "placed" };
+    struct vm_account a;
+    struct lease_now now;
+    bool force = false;
+    const char *host;
+
+    if (api_body_read(call, "host force", &body, err) < 0 ||
+        json_get_string(body, "host", false, NAME_HOST_MAX, &host, err) < 0 ||
+        json_get_bool(body, "force", true, &force, err) < 0)
+        return api_body_refuse(err);
+    if (service_check_clock(s, call->now_ms, err) < 0 ||
+        store_begin(s->store, &txn, err) < 0 || find_or_make(s, call, &a, err) < 0 ||
+        check_host(s, host, err) < 0)
+        return -1;
+    now = vm_account_now(s, &a, call->now_ms);
+    d.uuid = &a.id.uuid;
+    d.seen = a.stored.lease.hol[0] ? "reserved before" : "free before";
+    d.expected = host;
+    d.why = force ? "forced" : NULL;
+    if (lease_place(&a.stored.lease, host, force, &now, err) < 0 ||
+        vm_account_save(s, &a, err) < 0 || decision_add(s, call, &d, err) < 0 ||
+        store_commit(txn, err) < 0)
+        return -1;
+    log_notice("event=placed uuid=%s host=%s force=%d", call->arg, host, force);
+    return api_body_answer(call, 200, vm_account_show(s, &a, call->now_ms), err);
+}
+
+/* ---- settings ---- */
+
+/* A mode may be set before the first claim; all else is of an account. */
+static int
+find_for_mode(struct service *s, struct api_call *call, const json_t *body,
+              struct vm_account *ret, struct error *err)
+{
+    struct error ignored;
+    struct vm_uuid uuid;
+
+    if (vm_account_find(s, call->arg, ret, err) == 0)
+        return 0;
+    if (err->code != ERROR_MISSING || json_object_size(body) != 1 ||
+        !json_object_get(body, "mode") || vm_uuid_parse(call->arg, &uuid, &ignored) < 0)
+        return -1;
+    vm_account_new(&uuid, call->now_ms, ret);
+    return 0;
+}
+
+static int
+change_settings(struct service *s, const json_t *body, struct vm_account *a,
+                struct error *err)
+{
+    enum lease_mode mode = MODE_OF_HOST;
+    const char *word = NULL;
+
+    if (json_get_string(body, "mode", true, 16, &word, err) < 0 ||
+        (word && lease_mode_find(word, &mode, err) < 0))
+        return error_problem(err, ERROR_INPUT, "bad-request",
+                             "\"mode\" is loose, strict, observe or host");
+    if (word && store_mode_put(s->store, &a->id.uuid, mode, err) < 0)
+        return -1;
+    if (!a->stored_already)
+        return 0;
+    if (vm_settings_change(body, &a->id, err) < 0)
+        return -1;
+    return vm_account_save(s, a, err);
+}
+
+int
+api_admin_vm_set(struct service *s, struct api_call *call, struct error *err)
+{
+    CLEANUP(json_decref) json_t *body = NULL;
+    CLEANUP(store_abandon) struct store *txn = NULL;
+    struct decision d = { .what = "settings" };
+    struct vm_account a;
+
+    if (api_body_read(call, "owner labels floor audiences mode", &body, err) < 0 ||
+        store_begin(s->store, &txn, err) < 0 ||
+        find_for_mode(s, call, body, &a, err) < 0 ||
+        change_settings(s, body, &a, err) < 0)
+        return -1;
+    d.uuid = &a.id.uuid;
+    d.seen = json_string_value(json_object_get(body, "mode"));
+    if (decision_add(s, call, &d, err) < 0 ||
+        store_commit(txn, err) < 0)
+        return -1;
+    log_notice("event=settings uuid=%s", call->arg);
+    return api_body_answer(call, 200, vm_account_show(s, &a, call->now_ms), err);
+}

@@ -1,0 +1,373 @@
+/*
+ * A host says what runs on it; each VM of the report is judged and changed by itself,
+ * all of them in one transaction (docs/PROTOCOL-lease.md, 3 to 5).
+ */
+#include "config.h"
+
+#include "tokenservice/api/api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/common/clock.h"
+#include "lib/common/log.h"
+#include "tokenservice/api/api_body.h"
+#include "tokenservice/api/decision.h"
+#include "tokenservice/api/pending.h"
+#include "tokenservice/api/vm_account.h"
+
+/* One VM of a report on its way. */
+struct reported {
+    const struct lease_report *report;
+    const struct lease_report_vm *vm;
+    struct vm_account account;
+    struct store_seq seq;
+    struct lease_now now;
+    struct lease_word word;
+    bool question; /* answered, and nothing changes */
+    bool asks;     /* a hand-over that waits for a report of the source */
+};
+
+static int
+load(struct service *s, struct api_call *call, struct reported *r, struct error *err)
+{
+    struct error why = { 0 };
+
+    if (vm_account_load(s, &r->vm->uuid, &r->account, &why) < 0) {
+        if (why.code != ERROR_MISSING) {
+            *err = why;
+            return -1;
+        }
+        vm_account_new(&r->vm->uuid, call->now_ms, &r->account);
+    }
+    if (store_seq_get(s->store, &r->vm->uuid, call->host.name, &r->seq, err) < 0)
+        return -1;
+    /* A host that was booted anew counts from the start; its old connections are gone.
+     */
+    if (strcmp(r->seq.boot, r->report->boot) != 0) {
+        r->seq.report = r->seq.ended = 0;
+        memcpy(r->seq.boot, r->report->boot, sizeof r->seq.boot);
+    }
+    return 0;
+}
+
+static bool
+claims(const struct reported *r)
+{
+    return r->vm->view == VIEW_RUN || r->vm->view == VIEW_JOB || r->report->op != LEASE_OP_REPORT;
+}
+
+/* What is true now, for a word that was heard before: nothing is applied twice. */
+static void
+repeat(struct reported *r, const char *host)
+{
+    const struct lease_record *lease = &r->account.stored.lease;
+    uint64_t candidate = lease_epoch_of(lease, host);
+
+    r->word = (struct lease_word){ .answer = LEASE_ACK };
+    if (!claims(r) && r->vm->view != VIEW_INC)
+        return;
+    if (lease->st == LEASE_RUNS && strcmp(lease->hol, host) == 0)
+        r->word = (struct lease_word){ .answer = LEASE_OK, .e = lease->ep };
+    else if (lease->st == LEASE_MOVE && candidate != 0)
+        r->word = (struct lease_word){ .answer = LEASE_CANDIDATE, .e = candidate };
+    else
+        r->word.answer = lease->st == LEASE_MOVE ? LEASE_MOVING : LEASE_FOREIGN;
+}
+
+static void
+apply_ends(struct api_call *call, struct reported *r)
+{
+    struct lease_record *lease = &r->account.stored.lease;
+
+    for (size_t i = 0; i < r->vm->n_ends; i++) {
+        const struct lease_end *end = &r->vm->ends[i];
+        struct lease_view_word w = { .view = end->view, .e = end->e };
+
+        if (end->seq > r->seq.ended)
+            lease_report(lease, call->host.name, &w, &r->now, &r->word);
+    }
+    if (r->vm->n_ends > 0 && r->vm->ends[r->vm->n_ends - 1].seq > r->seq.ended)
+        r->seq.ended = r->vm->ends[r->vm->n_ends - 1].seq;
+}
+
+static void
+apply_handover(struct service *s, struct api_call *call, struct reported *r)
+{
+    struct lease_record *lease = &r->account.stored.lease;
+    bool answered = true, is_new = false;
+    enum pull_state asked;
+
+    if (!r->now.grace && lease_handover_asks(lease, call->host.name)) {
+        asked = pulls_ask(s->pulls, lease->hol, &r->vm->uuid, call->host.name, clock_monotonic_ms(), &is_new);
+        if (is_new)
+            service_wake(s, "pull", lease->hol);
+        r->asks = asked == PULL_ASKED;
+        answered = asked == PULL_ANSWERED;
+    }
+    if (!r->asks)
+        lease_handover(lease, call->host.name, answered, &r->now, &r->word);
+}
+
+static void
+apply(struct service *s, struct api_call *call, struct reported *r)
+{
+    struct lease_record *lease = &r->account.stored.lease;
+    struct lease_view_word w = { .view = r->vm->view, .k = r->vm->k, .e = r->vm->e, .kk = r->vm->kk };
+    bool waits = s->enrol_placed && !r->account.stored_already;
+
+    if (!r->now.grace && !waits && !r->question)
+        apply_ends(call, r);
+    if (r->report->seq <= r->seq.report)
+        repeat(r, call->host.name);
+    else if (waits)
+        r->word = (struct lease_word){ .answer = LEASE_FOREIGN }; /* nobody placed it yet */
+    else if (r->report->op == LEASE_OP_HANDOVER && r->question)
+        r->word = (struct lease_word){ .answer = LEASE_UNKNOWN };
+    else if (r->report->op == LEASE_OP_HANDOVER)
+        apply_handover(s, call, r);
+    else if (r->report->op != LEASE_OP_REPORT)
+        lease_acquire(lease, call->host.name, &r->now, &r->word);
+    else
+        lease_report(lease, call->host.name, &w, &r->now, &r->word);
+    if (!r->now.grace && r->report->seq > r->seq.report)
+        r->seq.report = r->report->seq;
+}
+
+/* A change is a record; a refusal only once in a while, since a host repeats itself
+ * every 15 s. */
+static int
+audit(struct service *s, struct api_call *call, const struct reported *r,
+      const struct lease_record *before, struct error *err)
+{
+    const struct lease_record *lease = &r->account.stored.lease;
+    char seen[AUDIT_TEXT_MAX], uuid[VM_UUID_TEXT];
+    struct decision d = { .uuid = &r->vm->uuid, .what = "lease", .seen = seen };
+    bool is_new = true;
+
+    vm_uuid_print(&r->vm->uuid, uuid);
+    snprintf(seen, sizeof seen, "%s %s %s epoch %llu",
+             lease_op_name(r->report->op), lease_view_name(r->vm->view),
+             lease_state_name(lease->st), (unsigned long long)lease->ep);
+    if (lease->st != before->st || lease->ep != before->ep ||
+        strcmp(lease->hol, before->hol) != 0) {
+        log_notice("event=lease uuid=%s host=%s state=%s epoch=%llu", uuid, lease->hol,
+                   lease_state_name(lease->st), (unsigned long long)lease->ep);
+        return decision_add(s, call, &d, err);
+    }
+    if (r->word.answer != LEASE_FOREIGN && r->word.answer != LEASE_MOVING)
+        return 0;
+    d.what = "lease-refused";
+    d.problem = lease_answer_name(r->word.answer);
+    d.expected = lease->hol;
+    if (decision_add_seldom(s, call, &d, &is_new, err) < 0)
+        return -1;
+    if (is_new)
+        log_notice("event=lease-refused uuid=%s host=%s problem=%s holder=%s", uuid,
+                   call->host.name, d.problem, lease->hol);
+    return 0;
+}
+
+static int
+answer_vm(struct service *s, const struct reported *r, struct lease_result *ret,
+          struct error *err)
+{
+    const struct lease_record *lease = &r->account.stored.lease;
+    CLEANUP(buf_clear) struct buf record = BUF(MINT_RECORD_MAX);
+    CLEANUP(buf_clear) struct buf receipt = BUF(RECEIPT_MAX);
+
+    ret->uuid = r->vm->uuid;
+    ret->answer = r->word.answer;
+    if (store_mode_get(s->store, &r->vm->uuid, &ret->mode, err) < 0)
+        return -1;
+    ret->e = r->question ? 0 : r->word.e;
+    ret->nx = lease->nx;
+    ret->acked_seq = r->seq.ended;
+    if (ret->answer == LEASE_FOREIGN || ret->answer == LEASE_MOVING) {
+        memcpy(ret->holder, lease->hol, sizeof ret->holder);
+        ret->seconds_left = lease_seconds_left(lease, &r->now);
+    }
+    /* Nothing is known of it, or it was only asked: there is no record to sign. */
+    if (!r->account.stored_already || r->question)
+        return 0;
+    lease_receipt(lease, &r->vm->uuid, &record);
+    if (!buf_ok(&record) ||
+        mint_receipt(s->mint, record.data, record.len, &receipt, err) < 0)
+        return buf_ok(&record) ? -1
+                               : error_set(err, ERROR_SYSTEM, "receipt is too long");
+    memcpy(ret->receipt, receipt.data, receipt.len);
+    ret->receipt_len = receipt.len;
+    return 0;
+}
+
+/* A VM that is only observed is claimed by nobody, also while its host does not know that yet. */
+static int
+look_for_question(struct service *s, const struct api_call *call, struct reported *r, struct error *err)
+{
+    const struct lease_record *lease = &r->account.stored.lease;
+    bool holds = lease->st == LEASE_RUNS && strcmp(lease->hol, call->host.name) == 0;
+    bool takes = r->report->op != LEASE_OP_REPORT || (!holds && claims(r));
+    enum lease_mode mode;
+
+    if (store_mode_get(s->store, &r->vm->uuid, &mode, err) < 0)
+        return -1;
+    r->question = r->report->op == LEASE_OP_ASK || (takes && mode == MODE_OBSERVE);
+    return 0;
+}
+
+static int
+judge_vm(struct service *s, struct api_call *call, const struct lease_report *report,
+         size_t i, struct lease_result *ret, bool *ret_asks, struct error *err)
+{
+    CLEANUP(mem_free) struct reported *r = calloc(1, sizeof *r);
+    struct lease_record before;
+    bool changed, has_room = true;
+    struct error why;
+
+    if (!r)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    r->report = report;
+    r->vm = &report->vms[i];
+    if (load(s, call, r, err) < 0 || look_for_question(s, call, r, err) < 0)
+        return -1;
+    r->now = vm_account_now(s, &r->account, call->now_ms);
+    /* As in grace: its renewals go on, all else is to be said again. */
+    if (decision_allowed(s, call, &why) < 0)
+        r->now.grace = true;
+    before = r->account.stored.lease;
+    apply(s, call, r);
+    *ret_asks = r->asks;
+    if (r->asks)
+        return 0; /* nothing is kept of this try */
+    if (r->question)
+        return answer_vm(s, r, ret, err);
+    changed = memcmp(&before, &r->account.stored.lease, sizeof before) != 0;
+    if (changed && !r->account.stored_already &&
+        pending_make_room(s, call, &has_room, err) < 0)
+        return -1;
+    if (!has_room) {
+        r->account.stored.lease = before;
+        r->word = (struct lease_word){ .answer = LEASE_GRACE };
+        changed = false;
+    }
+    if (changed && vm_account_save(s, &r->account, err) < 0)
+        return -1;
+    /* A VM that nobody has stays unwritten: "off" of one never seen is no news. */
+    if (r->account.stored_already &&
+        store_seq_put(s->store, &r->vm->uuid, call->host.name, &r->seq, err) < 0)
+        return -1;
+    if (r->account.stored_already && audit(s, call, r, &before, err) < 0)
+        return -1;
+    return answer_vm(s, r, ret, err);
+}
+
+/* A dead hook is the operator's to see: on this host VMs start without anybody asking. */
+static int
+note_hook(struct service *s, struct api_call *call, const char *word, struct error *err)
+{
+    char before[LEASE_HOOK_MAX + 1];
+
+    if (store_hook_get(s->store, call->host.name, before, err) < 0)
+        return -1;
+    if (strcmp(before, word) == 0)
+        return 0;
+    log_notice("event=hook host=%s state=%s before=%s", call->host.name,
+               word[0] ? word : "-", before[0] ? before : "-");
+    return store_hook_put(s->store, call->host.name, word, err);
+}
+
+static int
+judge_report(struct service *s, struct api_call *call,
+             const struct lease_report *report, struct lease_result *ret,
+             bool *ret_asks, struct error *err)
+{
+    CLEANUP(store_abandon) struct store *txn = NULL;
+
+    *ret_asks = false;
+    if (store_begin(s->store, &txn, err) < 0)
+        return -1;
+    for (size_t i = 0; i < report->n_vms && !*ret_asks; i++) {
+        if (judge_vm(s, call, report, i, &ret[i], ret_asks, err) < 0)
+            return -1;
+    }
+    if (*ret_asks)
+        return 0;
+    if (note_hook(s, call, report->hook, err) < 0)
+        return -1;
+    call->host.seen_ms = call->now_ms;
+    memcpy(call->host.boot, report->boot, sizeof call->host.boot);
+    if (store_host_put(s->store, &call->host, err) < 0)
+        return -1;
+    return store_commit(txn, err);
+}
+
+static void
+wake_asker(void *context, const char *asker)
+{
+    service_wake(context, "handover", asker);
+}
+
+static void
+park(struct api_call *call, const char *what, unsigned ms)
+{
+    call->reply->park_ms = ms;
+    snprintf(call->reply->park_key, sizeof call->reply->park_key, "%s %s", what, call->host.name);
+}
+
+int
+api_report(struct service *s, struct api_call *call, struct error *err)
+{
+    CLEANUP(mem_free) struct lease_report *report = malloc(sizeof *report);
+    CLEANUP(mem_free)
+    struct lease_result *results = calloc(LEASE_VMS_MAX, sizeof *results);
+    bool asks;
+
+    if (!report || !results)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    if (lease_report_decode((const char *)call->request->body, call->request->body_len,
+                            report, err) < 0)
+        return api_body_refuse(err);
+    if (strcmp(report->host, call->host.name) != 0)
+        return error_problem(err, ERROR_DENIED, "wrong-host",
+                             "the report says \"%s\", the certificate \"%s\"",
+                             report->host, call->host.name);
+    if (judge_report(s, call, report, results, &asks, err) < 0)
+        return -1;
+    if (asks) {
+        park(call, "handover", PULL_MS);
+        return 0;
+    }
+    pulls_take(s->pulls, report, wake_asker, s);
+    /* Only now: what this host said during grace was answered by the old record. */
+    service_in_grace(s, call->now_ms, call->host.name);
+    if (lease_results_encode(results, report->n_vms, &call->reply->body, err) < 0)
+        return -1;
+    call->reply->status = 200;
+    return 0;
+}
+
+int
+api_pull(struct service *s, struct api_call *call, struct error *err)
+{
+    CLEANUP(mem_free) struct lease_pull *wanted = malloc(sizeof *wanted);
+    int64_t waited = clock_monotonic_ms() - call->request->came_ms;
+    char text[24];
+    uint64_t after;
+
+    if (!wanted)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    if (http_query(call->request->message, "after", text, sizeof text - 1, err) < 0 ||
+        text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
+        return error_problem(err, ERROR_INPUT, "bad-request", "?after=NUMBER");
+    after = strtoull(text, NULL, 10);
+    pulls_wanted(s->pulls, call->host.name, after, wanted);
+    if (wanted->n == 0 && waited < PULL_POLL_MS) {
+        park(call, "pull", (unsigned)(PULL_POLL_MS - waited));
+        return 0;
+    }
+    if (lease_pull_encode(wanted, &call->reply->body, err) < 0)
+        return -1;
+    call->reply->status = 200;
+    return 0;
+}

@@ -1,0 +1,94 @@
+/*
+ * service_state.h - what every endpoint works with: the store, the signer, the clock,
+ * grace
+ *
+ * All of it belongs to the worker thread, which answers one request after the other.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/common/cleanup.h"
+#include "lib/common/error.h"
+#include "lib/http/http_server.h"
+#include "tokenservice/lease/lease_record.h"
+#include "tokenservice/api/pulls.h"
+#include "tokenservice/api/rate.h"
+#include "tokenservice/mint/mint_client.h"
+#include "tokenservice/store/store.h"
+
+enum {
+    GRACE_MS = 60000, /* one lease: whoever is alive has reported by then */
+    GRACE_HOSTS_MAX = 1000,
+    CLOCK_BACK_MS = 60000, /* a step that is no news; less than any life we give */
+    SERVICE_SUBKEYS_MAX = 4,
+    ADVERTISED_MAX = 255,
+};
+
+/* Subkeys of one hour, asked of the signer once. */
+struct service_subkeys {
+    bool known;
+    uint64_t hour;
+    uint8_t nonce[MINT_SUBKEY_LEN], activate[MINT_SUBKEY_LEN];
+};
+
+struct service {
+    struct store *store;
+    struct mint *mint;
+    struct mint_info info;
+    bool enrol_placed; /* a VM never seen waits for an operator */
+    char hosts_advertised[ADVERTISED_MAX + 1]; /* in join codes */
+    uid_t own_uid;
+    bool has_admin_group;
+    gid_t admin_group;
+    int64_t (*clock_ms)(void); /* UTC */
+    bool accept_clock;         /* it is right, whatever the audit says: once, at the start */
+    int64_t newest_ms;         /* latest time in the audit */
+    bool clock_behind;         /* was, when it was looked at last */
+
+    int64_t started_ms;
+    bool grace;
+    bool was_grace;   /* what comes at its end is still to be done: grace_end() */
+    size_t n_awaited; /* hosts that must report before grace ends */
+    char (*awaited)[NAME_HOST_MAX + 1];
+
+    struct rates *rates;
+    struct pulls *pulls;
+    void (*wake)(void *context, const char *key); /* requests parked with this key; NULL: there are none */
+    void *wake_context;
+    struct service_subkeys subkeys[SERVICE_SUBKEYS_MAX];
+    /* A row of no VM: opened for a UUID that nobody knows, so that the answer takes as
+     * long (CHECKS C26). */
+    uint8_t nobody_row[ROW_MAX], nobody_mac[ROW_MAC_LEN];
+    size_t nobody_len;
+};
+
+/* Asks the signer for its info, puts in the built-in audience, begins the grace period.
+ */
+int service_start(struct service *service, struct error *err);
+void service_clear(struct service *service);
+
+/* The subkeys of `hour`, borrowed. */
+int service_subkeys(struct service *service, uint64_t hour,
+                    const struct service_subkeys **ret, struct error *err);
+
+/* Is it still the grace period?  `host`, if not NULL, has just reported. */
+bool service_in_grace(struct service *service, int64_t now_ms, const char *host);
+
+/*
+ * ERROR_BUSY "clock": the clock is more than CLOCK_BACK_MS behind the newest audit record.
+ * Then nothing is granted: dates would be wrong, and what was refused for its age would be
+ * young again.  It goes on by itself when the clock is right.
+ */
+int service_check_clock(struct service *service, int64_t now_ms, struct error *err);
+
+/* Have the requests of this host that are parked for a pull ("pull") or for its answer ("handover")
+ * looked at again. */
+void service_wake(struct service *service, const char *what, const char *host);
+
+/* Can it go on?  ERROR_SYSTEM: the store or the signer is gone, the program must end.
+ */
+int service_health(struct service *service, struct error *err);

@@ -1,0 +1,192 @@
+#include "config.h"
+
+#include "tokenservice/api/vm_account.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/common/encode.h"
+#include "lib/wire/problem.h"
+
+static json_t *
+factor_names(uint8_t factors)
+{
+    json_t *list = json_array();
+
+    if (factors & FACTOR_HOST)
+        json_array_append_new(list, json_string("host"));
+    if (factors & FACTOR_VTPM)
+        json_array_append_new(list, json_string("vtpm"));
+    if (factors & FACTOR_SECRET)
+        json_array_append_new(list, json_string("secret"));
+    return list;
+}
+
+static json_t *
+audience_names(const char *text)
+{
+    json_t *list = json_array();
+
+    while (*text) {
+        size_t len = strcspn(text, " ");
+
+        json_array_append_new(list, json_stringn(text, len));
+        text += len + (text[len] == ' ');
+    }
+    return list;
+}
+
+json_t *
+vm_account_show(struct service *s, const struct vm_account *a, int64_t now_ms)
+{
+    const struct lease_record *lease = &a->stored.lease;
+    struct lease_now now = vm_account_now(s, a, now_ms);
+    char uuid[VM_UUID_TEXT];
+    const char *word =
+        lease_lapsed(lease, &now) ? "lapsed" : lease_state_name(lease->st);
+    json_t *o;
+
+    vm_uuid_print(&a->id.uuid, uuid);
+    o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "uuid", uuid, "name",
+                  a->id.name, "state", identity_row_state_name(a->id.state), "host",
+                  lease->hol, "lease", word, "seconds_left",
+                  (json_int_t)lease_seconds_left(lease, &now), "epoch",
+                  (json_int_t)lease->ep, "gen", (json_int_t)a->id.gen, "factors",
+                  factor_names(a->stored.mark_factors));
+    if (o && a->stored.has_mark)
+        json_object_set_new(o, "last_token", json_integer(a->stored.mark_ms));
+    return o;
+}
+
+/* ---- the steps of `virtid why` that the service knows ---- */
+
+static void
+add_step(json_t *steps, const char *step, const char *state, const char *seen,
+         const char *expected, const char *repair)
+{
+    json_array_append_new(steps, json_pack("{s:s,s:s,s:s,s:s,s:s}", "step", step,
+                                           "state", state, "seen", seen, "expected",
+                                           expected, "repair", repair ? repair : ""));
+}
+
+static void
+add_lease_step(json_t *steps, const struct vm_account *a, const struct lease_now *now)
+{
+    const struct lease_record *lease = &a->stored.lease;
+    char seen[160];
+
+    if (lease_lapsed(lease, now)) {
+        snprintf(seen, sizeof seen, "%s has been silent", lease->hol);
+        add_step(steps, "lease", "lapsed", seen, "a report every 15 s",
+                 "start virtid-hostd there, or `virtid place DOMAIN HOST`");
+    } else if (lease->st == LEASE_RUNS) {
+        snprintf(seen, sizeof seen, "%s holds it, %lld s left", lease->hol,
+                 (long long)lease_seconds_left(lease, now));
+        add_step(steps, "lease", "ok", seen, "", NULL);
+    } else if (lease->st == LEASE_FREE) {
+        snprintf(seen, sizeof seen, "reserved for %s",
+                 lease->hol[0] ? lease->hol : "any host");
+        add_step(steps, "lease", "waiting", seen, "the VM started there", NULL);
+    } else {
+        snprintf(seen, sizeof seen, "%s %s", lease->hol,
+                 lease->out == LEASE_OUT_MIG ? "says that it was migrated"
+                                             : "does not know what became of it");
+        add_step(steps, "lease", "moving", seen, "one host that runs it",
+                 "start it on that host again, or `virtid place DOMAIN HOST`");
+    }
+    for (size_t i = 0; i < lease->n_seen; i++) {
+        snprintf(seen, sizeof seen, "%s: %s", lease->seen[i].host,
+                 lease_seen_name(lease->seen[i].seen));
+        add_step(steps, "other host", "no right", seen, "one host alone",
+                 "destroy it there, or `virtid place DOMAIN HOST`");
+    }
+}
+
+struct newest {
+    bool found;
+    struct store_audit record;
+};
+
+/* The newest record that is about a proof. */
+static int
+take_proof(void *context, const struct store_audit *record, struct error *err)
+{
+    struct newest *n = context;
+
+    (void)err;
+    if (!n->found &&
+        (strcmp(record->what, "token") == 0 || strcmp(record->what, "refused") == 0 ||
+         strcmp(record->what, "enrolled") == 0)) {
+        n->found = true;
+        n->record = *record;
+    }
+    return 0;
+}
+
+static void
+add_proof_steps(json_t *steps, const struct vm_account *a, const struct newest *n)
+{
+    const struct problem *p =
+        n->found && n->record.problem[0] ? problem_find(n->record.problem) : NULL;
+
+    add_step(steps, "account", a->id.state == ROW_PENDING ? "waiting" : "ok",
+             identity_row_state_name(a->id.state), "ok, by the first accepted proof",
+             a->id.state == ROW_PENDING ? "start the VM; its agent must run" : NULL);
+    if (!n->found)
+        add_step(steps, "proof", "waiting", "none yet", "a proof by the guest's agent",
+                 "see the steps before this one");
+    else if (n->record.problem[0])
+        add_step(steps, "proof", n->record.problem, n->record.seen, n->record.expected,
+                 p ? p->repair : NULL);
+    else
+        add_step(steps, "proof", "ok", n->record.why, "", NULL);
+}
+
+static int
+add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t *o,
+          struct error *err)
+{
+    struct lease_now now = vm_account_now(s, a, now_ms);
+    struct newest newest = { .found = false };
+    json_t *steps = json_array();
+
+    if (json_object_set_new(o, "steps", steps) < 0)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    if (store_audit_list(s->store, &a->id.uuid, 50, take_proof, &newest, err) < 0)
+        return -1;
+    add_lease_step(steps, a, &now);
+    add_proof_steps(steps, a, &newest);
+    return 0;
+}
+
+int
+vm_account_show_all(struct service *s, const struct vm_account *a, int64_t now_ms,
+                    json_t **ret, struct error *err)
+{
+    CLEANUP(json_decref) json_t *o = vm_account_show(s, a, now_ms);
+    char hex[HEX_LEN(32) + 1];
+    enum lease_mode mode;
+
+    if (!o)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    if (store_mode_get(s->store, &a->id.uuid, &mode, err) < 0)
+        return -1;
+    json_object_set_new(o, "mode", json_string(lease_mode_name(mode)));
+    json_object_set_new(o, "owner", json_string(a->id.owner));
+    json_object_set_new(o, "labels", json_loads(a->id.labels, 0, NULL));
+    json_object_set_new(o, "floor", factor_names(a->id.floor));
+    json_object_set_new(o, "audiences", audience_names(a->id.audiences));
+    if (a->id.has_ek) {
+        hex_encode(a->id.ek_digest, 32, hex);
+        json_object_set_new(o, "ek_sha256", json_string(hex));
+        json_object_set_new(o, "ek_origin",
+                            json_string(a->id.ek_origin == ROW_EK_CA ? "ca" : "host"));
+    }
+    json_object_set_new(o, "has_secret", json_boolean(a->id.has_cur));
+    json_object_set_new(o, "has_index", json_boolean(a->id.has_x));
+    json_object_set_new(o, "placed", json_boolean(a->stored.lease.placed));
+    if (add_steps(s, a, now_ms, o, err) < 0)
+        return -1;
+    *ret = STEAL(o);
+    return 0;
+}

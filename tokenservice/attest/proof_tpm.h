@@ -1,0 +1,26 @@
+/*
+ * proof_tpm.h - the TPM's part of a proof: EK, AK, activation, quote, NV index
+ *
+ * Called by proof_check alone, behind the host's signature.  Each check returns 0 (go on),
+ * 1 (*ret holds the verdict) or -1 (we failed, not the proof).
+ */
+#pragma once
+
+#include "tokenservice/attest/proof_check.h"
+
+/* C2 */
+int proof_check_tpm(const struct prove *p, const struct proof_service *s,
+                    const struct proof_account *a, struct proof_result *ret, struct error *err);
+/* C4, the TPM's half */
+int proof_check_index(const struct prove *p, uint8_t required, const struct proof_account *a,
+                      struct proof_result *ret);
+
+/* Fill in a refusal; 1. */
+int proof_refuse(struct proof_result *ret, const char *check, const char *problem,
+                 const char *expected, const char *seen, ...)
+    __attribute__((format(printf, 5, 6)));
+/* A refusal in err's words if the other side is to blame; else -1. */
+int proof_refuse_or_fail(struct proof_result *ret, const char *check, const char *problem,
+                         const char *expected, const struct error *err);
+/* The first 8 bytes of SHA-256 in hex: enough for a person to compare. */
+void proof_print_thumbprint(const uint8_t *bytes, size_t len, char ret[static 17]);

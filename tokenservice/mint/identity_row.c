@@ -1,0 +1,245 @@
+#include "config.h"
+
+#include "tokenservice/mint/identity_row.h"
+
+#include <string.h>
+
+#include "lib/common/json.h"
+#include "lib/wire/fields.h"
+#include "lib/wire/transcript.h"
+
+#define ROW_LABEL "virtid-row-1"
+
+enum { FACTORS_ALL = FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET, LABELS_COUNT_MAX = 64 };
+
+const char *
+identity_row_state_name(enum row_state state)
+{
+    switch (state) {
+    case ROW_PENDING:
+        return "pending";
+    case ROW_OK:
+        return "ok";
+    case ROW_LOCKED:
+        return "locked";
+    case ROW_ABSENT:
+        return "absent";
+    case ROW_RETIRED:
+        return "retired";
+    }
+    return "unknown";
+}
+
+static int
+refuse(struct error *err, const char *member)
+{
+    return error_set(err, ERROR_INPUT, "identity row: %s", member);
+}
+
+static bool
+is_printable(const char *text)
+{
+    for (; *text; text++) {
+        if (*text < 0x20 || *text > 0x7e)
+            return false;
+    }
+    return true;
+}
+
+/* Names with one space between; so that one list has one spelling. */
+static bool
+is_audience_list(const char *text)
+{
+    char name[NAME_AUDIENCE_MAX + 1];
+
+    if (*text == '\0')
+        return true;
+    for (;;) {
+        size_t len = strcspn(text, " ");
+
+        if (len == 0 || len >= sizeof name)
+            return false;
+        memcpy(name, text, len);
+        name[len] = '\0';
+        if (!name_is_audience(name))
+            return false;
+        if (text[len] == '\0')
+            return true;
+        text += len + 1;
+    }
+}
+
+/* An object of strings. */
+static int
+check_labels(const char *text, struct error *err)
+{
+    CLEANUP(json_decref) json_t *labels = NULL;
+    const char *name;
+    json_t *value;
+
+    if (json_parse(text, strlen(text), &labels, err) < 0)
+        return err->code == ERROR_INPUT ? refuse(err, "labels") : -1;
+    if (json_object_size(labels) > LABELS_COUNT_MAX)
+        return refuse(err, "labels");
+    json_object_foreach(labels, name, value)
+    {
+        if (!json_is_string(value))
+            return refuse(err, "labels");
+    }
+    return 0;
+}
+
+static int
+check(const struct identity_row *row, struct error *err)
+{
+    if (row->name[0] && !name_is_domain(row->name))
+        return refuse(err, "name");
+    if (row->gen > INT64_MAX || row->epoch > INT64_MAX) /* they become JSON integers */
+        return refuse(err, "gen or epoch");
+    if (row->state < ROW_PENDING || row->state > ROW_RETIRED)
+        return refuse(err, "state");
+    if ((row->floor & ~FACTORS_ALL) != 0)
+        return refuse(err, "floor");
+    if (row->floor != 0 && !(row->floor & FACTOR_HOST))
+        return refuse(err, "a floor without host");
+    if (row->floor == 0 && row->state == ROW_OK)
+        return refuse(err, "no floor");
+    if (!is_printable(row->owner))
+        return refuse(err, "owner");
+    if (check_labels(row->labels, err) < 0)
+        return -1;
+    if (!is_audience_list(row->audiences))
+        return refuse(err, "audiences");
+    if (row->host[0] && !name_is_host(row->host))
+        return refuse(err, "host");
+    if (row->ek_origin > ROW_EK_HOST || (row->ek_origin != ROW_EK_NONE) != row->has_ek)
+        return refuse(err, "EK origin");
+    if (row->has_ak && !row->has_ek)
+        return refuse(err, "an AK without EK");
+    return 0;
+}
+
+static void
+add_optional(struct buf *into, bool has, const void *bytes, size_t len)
+{
+    fields_add(into, bytes, has ? len : 0);
+}
+
+int
+identity_row_encode(const struct identity_row *row, struct buf *into, struct error *err)
+{
+    if (check(row, err) < 0)
+        return -1;
+    fields_add_text(into, ROW_LABEL);
+    fields_add(into, row->uuid.bytes, sizeof row->uuid.bytes);
+    fields_add_text(into, row->name);
+    fields_add_u64(into, row->gen);
+    fields_add_u8(into, (uint8_t)row->state);
+    fields_add_u8(into, row->floor);
+    fields_add_text(into, row->owner);
+    fields_add_text(into, row->labels);
+    fields_add_text(into, row->audiences);
+    fields_add_text(into, row->host);
+    fields_add_u64(into, row->epoch);
+    add_optional(into, row->has_ak, row->ak_name, sizeof row->ak_name);
+    add_optional(into, row->has_ek, row->ek_digest, sizeof row->ek_digest);
+    fields_add_u8(into, (uint8_t)row->ek_origin);
+    add_optional(into, row->has_cur, row->cur, sizeof row->cur);
+    add_optional(into, row->has_x, row->x, sizeof row->x);
+    if (!buf_ok(into))
+        return error_set(err, buf_error_code(into), "identity row: too long");
+    return 0;
+}
+
+/* UTF-8 text of at most `max` bytes without NUL; check() knows the grammar. */
+static int
+take_text(struct fields *f, size_t max, char *ret, struct error *err)
+{
+    const uint8_t *bytes;
+    size_t len;
+
+    if (fields_take(f, 0, max, &bytes, &len, err) < 0)
+        return -1;
+    if (memchr(bytes, 0, len))
+        return refuse(err, "a NUL in a text");
+    memcpy(ret, bytes, len);
+    ret[len] = '\0';
+    return 0;
+}
+
+/* Nothing, or exactly `len` bytes. */
+static int
+take_optional(struct fields *f, bool *ret_has, uint8_t *ret, size_t len,
+              struct error *err)
+{
+    const uint8_t *bytes;
+    size_t n;
+
+    if (fields_take(f, 0, len, &bytes, &n, err) < 0)
+        return -1;
+    if (n != 0 && n != len)
+        return refuse(err, "a member's length");
+    *ret_has = n != 0;
+    memcpy(ret, bytes, n);
+    return 0;
+}
+
+static int
+take_names(struct fields *f, struct identity_row *row, struct error *err)
+{
+    uint8_t state;
+
+    if (fields_take_exact(f, row->uuid.bytes, sizeof row->uuid.bytes, err) < 0 ||
+        take_text(f, sizeof row->name - 1, row->name, err) < 0 ||
+        fields_take_u64(f, &row->gen, err) < 0 || fields_take_u8(f, &state, err) < 0 ||
+        fields_take_u8(f, &row->floor, err) < 0 ||
+        take_text(f, sizeof row->owner - 1, row->owner, err) < 0 ||
+        take_text(f, sizeof row->labels - 1, row->labels, err) < 0 ||
+        take_text(f, sizeof row->audiences - 1, row->audiences, err) < 0 ||
+        take_text(f, sizeof row->host - 1, row->host, err) < 0 ||
+        fields_take_u64(f, &row->epoch, err) < 0)
+        return -1;
+    if (state < ROW_PENDING || state > ROW_RETIRED)
+        return refuse(err, "state");
+    row->state = (enum row_state)state;
+    return 0;
+}
+
+static int
+take_keys(struct fields *f, struct identity_row *row, struct error *err)
+{
+    uint8_t origin;
+
+    if (take_optional(f, &row->has_ak, row->ak_name, sizeof row->ak_name, err) < 0 ||
+        take_optional(f, &row->has_ek, row->ek_digest, sizeof row->ek_digest, err) <
+            0 ||
+        fields_take_u8(f, &origin, err) < 0 ||
+        take_optional(f, &row->has_cur, row->cur, sizeof row->cur, err) < 0 ||
+        take_optional(f, &row->has_x, row->x, sizeof row->x, err) < 0)
+        return -1;
+    if (origin > ROW_EK_HOST)
+        return refuse(err, "EK origin");
+    row->ek_origin = (enum row_ek_origin)origin;
+    return 0;
+}
+
+int
+identity_row_decode(const uint8_t *bytes, size_t len, struct identity_row *ret,
+                    struct error *err)
+{
+    struct fields f = { .at = bytes, .left = len };
+    struct identity_row row = { 0 };
+    char label[sizeof ROW_LABEL];
+
+    if (len > ROW_MAX)
+        return refuse(err, "too long");
+    if (fields_take_text(&f, sizeof label - 1, sizeof label - 1, label, err) < 0)
+        return -1;
+    if (strcmp(label, ROW_LABEL) != 0)
+        return refuse(err, "label");
+    if (take_names(&f, &row, err) < 0 || take_keys(&f, &row, err) < 0 ||
+        fields_end(&f, err) < 0 || check(&row, err) < 0)
+        return -1;
+    *ret = row;
+    return 0;
+}

@@ -1,0 +1,67 @@
+/*
+ * identity_row.h - what the token service holds true of one VM, as the bytes that are MACed
+ *
+ * F("virtid-row-1", uuid, name, gen(8), state(1), floor(1), owner, labels, audiences, host, epoch(8),
+ *   AK name(0|34), EK digest(0|32), EK origin(1), cur(0|65), x(0|32)).
+ * The database keeps these bytes and their MAC; its other columns are only indexes of them.  The
+ * signer makes the MAC and composes every claim of a token from a row whose MAC it has checked
+ * (CHECKS C3, C35).  `host` and `epoch` are those of the newest grant of the lease.
+ * Not here: the lease's own record, nonces, the mark of the last proof (they change every minute).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/common/buf.h"
+#include "lib/common/error.h"
+#include "lib/wire/names.h"
+#include "lib/wire/vm_uuid.h"
+
+enum {
+    ROW_OWNER_MAX = 255,
+    ROW_LABELS_MAX = 2048,    /* a JSON object, strings only */
+    ROW_AUDIENCES_MAX = 2048, /* names separated by one space */
+    ROW_AK_NAME_LEN = 34,
+    ROW_EK_DIGEST_LEN = 32,
+    ROW_POINT_LEN = 65,
+    ROW_X_LEN = 32,
+    ROW_MAC_LEN = 32,
+    ROW_MAX = 6144,           /* all of the above at their longest, with room */
+};
+
+enum row_state { ROW_PENDING = 1, ROW_OK, ROW_LOCKED, ROW_ABSENT, ROW_RETIRED };
+enum row_ek_origin { ROW_EK_NONE, ROW_EK_CA, ROW_EK_HOST };
+
+struct identity_row {
+    struct vm_uuid uuid;
+    char name[NAME_DOMAIN_MAX + 1];  /* "" while not known */
+    uint64_t gen;
+    enum row_state state;
+    uint8_t floor;                   /* FACTOR_* (lib/wire/transcript.h); 0 while pending */
+    char owner[ROW_OWNER_MAX + 1];   /* printable ASCII, or "" */
+    char labels[ROW_LABELS_MAX + 1]; /* "{}" if there are none */
+    char audiences[ROW_AUDIENCES_MAX + 1];
+    char host[NAME_HOST_MAX + 1];    /* "" before the first grant */
+    uint64_t epoch;                  /* 0 before the first grant */
+    bool has_ak, has_ek, has_cur, has_x;
+    uint8_t ak_name[ROW_AK_NAME_LEN];
+    uint8_t ek_digest[ROW_EK_DIGEST_LEN];
+    enum row_ek_origin ek_origin;
+    uint8_t cur[ROW_POINT_LEN];
+    uint8_t x[ROW_X_LEN];
+};
+
+/* "pending", "ok", "locked", "absent", "retired" */
+const char *identity_row_state_name(enum row_state state);
+
+/* Append the encoded row. ERROR_INPUT: a member breaks its grammar. */
+int identity_row_encode(const struct identity_row *row, struct buf *into, struct error *err);
+
+/*
+ * Whatever decodes, encodes to the same bytes.  Says nothing about the MAC: ask mint_row_check() first,
+ * or use mint_row_open(), which does both.  ERROR_INPUT: not a row.
+ */
+int identity_row_decode(const uint8_t *bytes, size_t len, struct identity_row *ret,
+                        struct error *err);

@@ -1,0 +1,91 @@
+/*
+ * mint_client.h - tokend's side of the signer: ask for a certificate, a MAC, a token, a receipt
+ *
+ * One SOCK_SEQPACKET descriptor to virtid-signer; one request and one answer at a time, each within
+ * 5 s.  After silence, a closed socket or an answer out of shape the connection is of no use any more:
+ * that call and all later ones are ERROR_SYSTEM, and tokend ends.  A refusal by the signer is
+ * ERROR_DENIED, ERROR_INPUT or ERROR_MISSING and changes nothing.
+ * One thread at a time (tokend: its worker).  The messages: mint_msg.h, docs/PROTOCOL-signer.md.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/common/buf.h"
+#include "lib/common/cleanup.h"
+#include "lib/common/error.h"
+#include "lib/crypto/credential_protect.h"
+#include "lib/crypto/key.h"
+#include "lib/wire/vm_uuid.h"
+#include "tokenservice/mint/identity_row.h"
+#include "tokenservice/mint/mint_msg.h"
+
+struct mint;
+
+/* `take_fd`: connected socket to the signer; closed on failure too. */
+int mint_new(int take_fd, struct mint **ret_mint, struct error *err);
+void mint_free(struct mint *mint);
+DEFINE_CLEANUP(struct mint *, mint_free);
+
+/* For a watcher: readable outside a call means that the signer is gone. */
+int mint_fd(const struct mint *mint);
+
+/* Names, CA certificates, JWKS, bundle: all that the service may show.  Fixed for the signer's life. */
+int mint_ask_info(struct mint *mint, struct mint_info *ret_info, struct error *err);
+
+/*
+ * Certificates, DER appended to `into`; serial, lifetime and extensions are the signer's choice.
+ * server: the names are those of the signer's configuration.  host: NAME alone, the signer makes the
+ * SPIFFE ID.  ek: SAN and CN from `uuid`.  There is no other kind.
+ */
+int mint_certify_server(struct mint *mint, const uint8_t point[static KEY_POINT_LEN],
+                        struct buf *into, struct error *err);
+int mint_certify_host_tls(struct mint *mint, const char *host,
+                          const uint8_t point[static KEY_POINT_LEN], struct buf *into,
+                          struct error *err);
+int mint_certify_host_proof(struct mint *mint, const char *host,
+                            const uint8_t point[static KEY_POINT_LEN], struct buf *into,
+                            struct error *err);
+int mint_certify_ek(struct mint *mint, const struct vm_uuid *uuid,
+                    const struct credential_ek *ek, struct buf *into, struct error *err);
+
+/*
+ * Encode `row` (appended to `into`: exactly the bytes to store) and have it MACed.
+ * ERROR_INPUT: the row breaks a grammar.
+ */
+int mint_row_seal(struct mint *mint, const struct identity_row *row, struct buf *into,
+                  uint8_t ret_mac[static ROW_MAC_LEN], struct error *err);
+/* Check the MAC of stored bytes. ERROR_DENIED, problem "row-forged": not made by this signer. */
+int mint_row_check(struct mint *mint, const uint8_t *row, size_t len,
+                   const uint8_t mac[static ROW_MAC_LEN], struct error *err);
+/* Check, then decode. */
+int mint_row_open(struct mint *mint, const uint8_t *row, size_t len,
+                  const uint8_t mac[static ROW_MAC_LEN], struct identity_row *ret_row,
+                  struct error *err);
+
+/*
+ * A token of 300 s for the VM of this row, compact JWS appended to `into`, its claims composed by the
+ * signer from the row (sub, gen, epoch, host, name, labels, EK origin) and the request (audience,
+ * factors, freshness, cnf).  ERROR_DENIED: the MAC ("row-forged"), the row's state is not ok,
+ * factors below its floor, no grant yet, or `now` more than 60 s from the signer's clock.
+ */
+int mint_token(struct mint *mint, const uint8_t *row, size_t row_len,
+               const uint8_t mac[static ROW_MAC_LEN], const struct mint_token_request *request,
+               struct buf *into, struct error *err);
+
+/*
+ * F("virtid-receipt-1", record) || signature(64), appended to `into`; record is 1..MINT_RECORD_MAX bytes.
+ * Checked with the receipt key's point (mint_info.receipt_point) over the F() part.
+ */
+int mint_receipt(struct mint *mint, const void *record, size_t len, struct buf *into,
+                 struct error *err);
+
+/*
+ * The subkey of `hour` (seconds since 1970 / 3600) for nonces or activations:
+ * HKDF(master, F("virtid-subkey-nonce-1" or "virtid-subkey-activate-1", issuer, hour(8))).
+ * ERROR_DENIED: more than one hour from the signer's clock.  Keep it at most for that hour and the next.
+ */
+int mint_subkey(struct mint *mint, enum mint_purpose purpose, uint64_t hour,
+                uint8_t ret_key[static MINT_SUBKEY_LEN], struct error *err);

@@ -1,0 +1,291 @@
+#include "config.h"
+
+#include "tokenservice/mint/signer_keys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/common/conf.h"
+#include "lib/common/encode.h"
+#include "lib/common/fdio.h"
+#include "lib/crypto/x509.h"
+#include "lib/wire/token.h"
+
+enum { PATH_ROOM = 4096 };
+
+void
+signer_keys_free(struct signer_keys *keys)
+{
+    if (!keys)
+        return;
+    key_free(keys->token);
+    key_free(keys->host_ca);
+    key_free(keys->ek_ca);
+    key_free(keys->receipt);
+    secret_free(keys->nonce);
+    secret_free(keys->activate);
+    secret_free(keys->row);
+    free(keys);
+}
+
+/* A private file that others can read is no longer private: say so instead of using it.
+ */
+static int
+check_mode(int fd, const char *name, struct error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return error_sys(err, errno, "%s", name);
+    if ((st.st_mode & 077) != 0)
+        return error_set(
+            err, ERROR_DENIED,
+            "%s is open to other users (mode %04o): chmod go= and consider "
+            "its keys known",
+            name, (unsigned)(st.st_mode & 07777));
+    if (st.st_uid != geteuid())
+        return error_set(err, ERROR_DENIED, "%s belongs to uid %u, not to us (%u)",
+                         name, (unsigned)st.st_uid, (unsigned)geteuid());
+    return 0;
+}
+
+static int
+read_file(int dir, const char *name, struct buf *into, struct error *err)
+{
+    CLEANUP(fd_close) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return error_sys(err, errno, "key folder: %s", name);
+    if (check_mode(fd, name, err) < 0)
+        return -1;
+    if (fd_read_to_end(fd, into, err) < 0)
+        return error_wrap(err, "%s", name);
+    return 0;
+}
+
+static int
+read_key(int dir, const char *name, struct key **ret, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX);
+
+    if (read_file(dir, name, &pem, err) < 0)
+        return -1;
+    if (key_from_pem(pem.data, pem.len, ret, err) < 0)
+        return error_wrap(err, "%s", name);
+    return 0;
+}
+
+static int
+read_secret(int dir, const char *name, struct secret **ret, struct error *err)
+{
+    CLEANUP(fd_close) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    CLEANUP(secret_free) struct secret *secret = NULL;
+    struct stat st;
+
+    if (fd < 0)
+        return error_sys(err, errno, "key folder: %s", name);
+    if (check_mode(fd, name, err) < 0)
+        return -1;
+    if (fstat(fd, &st) < 0 || st.st_size != SIGNER_MASTER_LEN)
+        return error_set(err, ERROR_INPUT, "%s is not %d bytes long", name,
+                         SIGNER_MASTER_LEN);
+    if (secret_new(SIGNER_MASTER_LEN, &secret, err) < 0 ||
+        fd_read_all(fd, secret->bytes, secret->len, err) < 0)
+        return error_wrap(err, "%s", name);
+    *ret = STEAL(secret);
+    return 0;
+}
+
+static int
+read_cert(int dir, const char *name, uint8_t *ret, size_t max, size_t *ret_len,
+          struct error *err)
+{
+    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX), der = BUF(max);
+
+    if (read_file(dir, name, &pem, err) < 0)
+        return -1;
+    if (x509_from_pem((const char *)pem.data, pem.len, &der, err) < 0)
+        return error_wrap(err, "%s", name);
+    memcpy(ret, der.data, der.len);
+    *ret_len = der.len;
+    return 0;
+}
+
+static int
+copy_name(const char *what, const char *value, char *ret, size_t room,
+          struct error *err)
+{
+    if (strlen(value) == 0 || strlen(value) >= room)
+        return error_set(err, ERROR_INPUT, "%s: %s is empty or too long",
+                         SIGNER_FILE_CONF, what);
+    strcpy(ret, value);
+    return 0;
+}
+
+static int
+join_names(const struct conf *conf, char *ret, size_t room, struct error *err)
+{
+    const char *name;
+    size_t at = 0;
+
+    for (size_t i = 0; (name = conf_item(conf, "signer.names", i)) != NULL; i++) {
+        int n = snprintf(ret + at, room - at, "%s%s", i > 0 ? "," : "", name);
+
+        if (n < 0 || (size_t)n >= room - at)
+            return error_set(err, ERROR_INPUT, "%s: too many names", SIGNER_FILE_CONF);
+        at += (size_t)n;
+    }
+    return at > 0 ? 0 : error_set(err, ERROR_INPUT, "%s: no names", SIGNER_FILE_CONF);
+}
+
+static int
+read_conf(const char *key_dir, struct mint_info *info, struct error *err)
+{
+    static const struct conf_key keys[] = {
+        { "signer.trust_domain", CONF_TEXT, NULL },
+        { "signer.issuer", CONF_TEXT, NULL },
+        { "signer.names", CONF_LIST, NULL },
+        { "signer.guests", CONF_TEXT, NULL },
+        { "signer.test", CONF_BOOL, "no" },
+        { NULL, CONF_TEXT, NULL },
+    };
+    CLEANUP(conf_free) struct conf *conf = NULL;
+    char path[PATH_ROOM];
+
+    if (snprintf(path, sizeof path, "%s/%s", key_dir, SIGNER_FILE_CONF) >=
+        (int)sizeof path)
+        return error_set(err, ERROR_INPUT, "the key folder's path is too long");
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return error_set(err, ERROR_MISSING,
+                         "%s holds no trust domain; make one by: virtid init", key_dir);
+    if (conf_read(path, keys, false, &conf, err) < 0)
+        return -1;
+    if (copy_name("trust_domain", conf_text(conf, "signer.trust_domain"),
+                  info->trust_domain, sizeof info->trust_domain, err) < 0 ||
+        copy_name("issuer", conf_text(conf, "signer.issuer"), info->issuer,
+                  sizeof info->issuer, err) < 0 ||
+        copy_name("guests", conf_text(conf, "signer.guests"), info->guests,
+                  sizeof info->guests, err) < 0 ||
+        join_names(conf, info->names, sizeof info->names, err) < 0)
+        return -1;
+    if (!name_is_trust_domain(info->trust_domain) || !name_is_issuer(info->issuer))
+        return error_set(err, ERROR_INPUT, "%s: trust_domain or issuer is no such name",
+                         path);
+    info->test = conf_bool(conf, "signer.test");
+    return 0;
+}
+
+/* The bundle on disk must be ours: signed by our CA, of our issuer. */
+static int
+read_bundle(int dir, struct mint_info *info, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(BUNDLE_MAX);
+    struct bundle bundle;
+
+    if (read_file(dir, SIGNER_FILE_BUNDLE, &bytes, err) < 0)
+        return -1;
+    if (bundle_decode(bytes.data, bytes.len, &bundle, err) < 0)
+        return error_wrap(err, "%s", SIGNER_FILE_BUNDLE);
+    if (strcmp(bundle.issuer, info->issuer) != 0 ||
+        bundle.ca_now_len != info->host_ca_len ||
+        memcmp(bundle.ca_now, info->host_ca, info->host_ca_len) != 0)
+        return error_set(err, ERROR_INPUT, "%s is of another trust domain",
+                         SIGNER_FILE_BUNDLE);
+    memcpy(info->bundle, bytes.data, bytes.len);
+    info->bundle_len = bytes.len;
+    info->bundle_serial = bundle.serial;
+    return 0;
+}
+
+/* Each key for one purpose only: a copied file would quietly join two. */
+static int
+check_distinct(const struct signer_keys *keys, struct error *err)
+{
+    const struct key *all[] = { keys->token, keys->host_ca, keys->ek_ca,
+                                keys->receipt };
+    uint8_t points[4][KEY_POINT_LEN];
+
+    for (size_t i = 0; i < 4; i++) {
+        key_point(all[i], points[i]);
+        for (size_t j = 0; j < i; j++) {
+            if (memcmp(points[i], points[j], KEY_POINT_LEN) == 0)
+                return error_set(err, ERROR_DENIED,
+                                 "two of the signer's keys are the same");
+        }
+    }
+    if (secret_equal(keys->nonce->bytes, keys->activate->bytes, SIGNER_MASTER_LEN) ||
+        secret_equal(keys->nonce->bytes, keys->row->bytes, SIGNER_MASTER_LEN) ||
+        secret_equal(keys->activate->bytes, keys->row->bytes, SIGNER_MASTER_LEN))
+        return error_set(err, ERROR_DENIED, "two of the signer's keys are the same");
+    return 0;
+}
+
+static int
+read_keys(int dir, struct signer_keys *keys, struct error *err)
+{
+    if (read_key(dir, SIGNER_FILE_TOKEN, &keys->token, err) < 0 ||
+        read_key(dir, SIGNER_FILE_HOST_CA, &keys->host_ca, err) < 0 ||
+        read_key(dir, SIGNER_FILE_EK_CA, &keys->ek_ca, err) < 0 ||
+        read_key(dir, SIGNER_FILE_RECEIPT, &keys->receipt, err) < 0 ||
+        read_secret(dir, SIGNER_FILE_NONCE, &keys->nonce, err) < 0 ||
+        read_secret(dir, SIGNER_FILE_ACTIVATE, &keys->activate, err) < 0 ||
+        read_secret(dir, SIGNER_FILE_ROW, &keys->row, err) < 0)
+        return -1;
+    return check_distinct(keys, err);
+}
+
+int
+signer_keys_jwks(const struct key *token, char ret_jwks[static MINT_JWKS_MAX + 1],
+                 char ret_kid[static 64], struct error *err)
+{
+    CLEANUP(json_decref) json_t *jwk = NULL, *set = NULL;
+    CLEANUP(buf_clear) struct buf text = BUF(MINT_JWKS_MAX);
+    uint8_t point[KEY_POINT_LEN], thumbprint[KEY_THUMBPRINT_LEN];
+
+    json_begin();
+    key_point(token, point);
+    jwk = jwk_of_point(point, err);
+    if (!jwk || key_thumbprint(point, thumbprint, err) < 0)
+        return -1;
+    set = json_pack("{s:[O]}", "keys", jwk);
+    if (!set || json_print(set, &text, err) < 0 || !buf_text(&text))
+        return error_set(err, ERROR_SYSTEM, "JWKS");
+    strcpy(ret_jwks, buf_text(&text));
+    b64url_encode(thumbprint, sizeof thumbprint, ret_kid);
+    return 0;
+}
+
+int
+signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *err)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = calloc(1, sizeof *keys);
+    CLEANUP(fd_close) int dir = -1;
+    struct mint_info *info;
+
+    if (!keys)
+        return error_sys(err, ENOMEM, "keys");
+    info = &keys->info;
+    dir = open(key_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return error_sys(err, errno, "key folder %s", key_dir);
+    if (faccessat(dir, SIGNER_FILE_UNFINISHED, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return error_set(err, ERROR_MISSING,
+                         "%s: virtid init did not finish here; run it again", key_dir);
+    if (check_mode(dir, key_dir, err) < 0 || read_conf(key_dir, info, err) < 0 ||
+        read_keys(dir, keys, err) < 0 ||
+        read_cert(dir, SIGNER_FILE_CA_CERT, info->host_ca, sizeof info->host_ca,
+                  &info->host_ca_len, err) < 0 ||
+        read_cert(dir, SIGNER_FILE_EK_CA_CERT, info->ek_ca, sizeof info->ek_ca,
+                  &info->ek_ca_len, err) < 0 ||
+        read_bundle(dir, info, err) < 0 ||
+        signer_keys_jwks(keys->token, info->jwks, info->kid, err) < 0)
+        return -1;
+    key_point(keys->receipt, info->receipt_point);
+    *ret = STEAL(keys);
+    return 0;
+}

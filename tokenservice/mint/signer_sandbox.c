@@ -1,0 +1,53 @@
+#include "config.h"
+
+#include "tokenservice/mint/signer_sandbox.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include <seccomp.h>
+
+static const int allowed[] = {
+    SCMP_SYS(recvmsg),      SCMP_SYS(sendmsg),         SCMP_SYS(write),
+    SCMP_SYS(writev),       SCMP_SYS(close),           SCMP_SYS(brk),
+    SCMP_SYS(munmap),       SCMP_SYS(mremap),          SCMP_SYS(madvise),
+    SCMP_SYS(mlock),        SCMP_SYS(munlock),         SCMP_SYS(futex),
+    SCMP_SYS(getrandom),    SCMP_SYS(clock_gettime),   SCMP_SYS(gettimeofday),
+    SCMP_SYS(getpid),       SCMP_SYS(gettid),          SCMP_SYS(tgkill),
+    SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),  SCMP_SYS(rt_sigaction),
+    SCMP_SYS(sigaltstack),  SCMP_SYS(restart_syscall), SCMP_SYS(sched_yield),
+    SCMP_SYS(exit),         SCMP_SYS(exit_group),
+};
+
+/* Memory, but none that can be executed. */
+static int
+allow_memory(scmp_filter_ctx filter)
+{
+    struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+    int rc =
+        seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_executable);
+
+    if (rc == 0)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+                              not_executable);
+    return rc;
+}
+
+int
+signer_sandbox(struct error *err)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    int rc = filter ? 0 : -ENOMEM;
+
+    for (size_t i = 0; rc == 0 && i < sizeof allowed / sizeof allowed[0]; i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+    if (rc == 0)
+        rc = allow_memory(filter);
+    if (rc == 0)
+        rc = seccomp_load(filter);
+    seccomp_release(filter);
+    if (rc < 0)
+        return error_sys(err, -rc, "system call filter");
+    return 0;
+}

@@ -1,0 +1,12 @@
+/*
+ * signer_sandbox.h - what a serving signer may still ask of the kernel
+ */
+#pragma once
+
+#include "lib/common/error.h"
+
+/*
+ * From here on: packets on descriptors that are open, memory, time, random numbers, and the end.  No
+ * file, socket, program, process or namespace is opened or made; a try fails with EPERM.
+ */
+int signer_sandbox(struct error *err);

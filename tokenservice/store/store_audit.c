@@ -1,0 +1,197 @@
+#include "config.h"
+
+#include "tokenservice/store/store.h"
+
+#include <string.h>
+
+#include "lib/crypto/hash.h"
+#include "lib/wire/fields.h"
+#include "tokenservice/store/store_query.h"
+
+#define AUDIT_COLUMNS "id, ms, who, what, uuid, problem, why, seen, expected, hash"
+
+/* SHA-256 of F("virtid-audit-1", hash before, id, ms, who, what, uuid, problem, why,
+ * seen, expected). */
+static int
+chain(const uint8_t before[static 32], const struct store_audit *r,
+      uint8_t ret[static 32], struct error *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF(2048);
+
+    fields_add_text(&b, "virtid-audit-1");
+    fields_add(&b, before, 32);
+    fields_add_u64(&b, (uint64_t)r->id);
+    fields_add_u64(&b, (uint64_t)r->ms);
+    fields_add_text(&b, r->who);
+    fields_add_text(&b, r->what);
+    fields_add(&b, r->uuid.bytes, r->has_uuid ? sizeof r->uuid.bytes : 0);
+    fields_add_text(&b, r->problem);
+    fields_add_text(&b, r->why);
+    fields_add_text(&b, r->seen);
+    fields_add_text(&b, r->expected);
+    if (!buf_ok(&b))
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    return hash_sha256(b.data, b.len, ret, err);
+}
+
+static int
+read_record(struct sqlite3_stmt *q, struct store_audit *ret,
+            uint8_t ret_hash[static 32], struct error *err)
+{
+    bool has_hash;
+
+    memset(ret, 0, sizeof *ret);
+    ret->id = sqlite3_column_int64(q, 0);
+    ret->ms = sqlite3_column_int64(q, 1);
+    if (query_text(q, 2, ret->who, AUDIT_WHO_MAX, err) < 0 ||
+        query_text(q, 3, ret->what, AUDIT_WORD_MAX, err) < 0 ||
+        query_exact(q, 4, ret->uuid.bytes, sizeof ret->uuid.bytes, &ret->has_uuid,
+                    err) < 0 ||
+        query_text(q, 5, ret->problem, AUDIT_WORD_MAX, err) < 0 ||
+        query_text(q, 6, ret->why, AUDIT_TEXT_MAX, err) < 0 ||
+        query_text(q, 7, ret->seen, AUDIT_TEXT_MAX, err) < 0 ||
+        query_text(q, 8, ret->expected, AUDIT_TEXT_MAX, err) < 0)
+        return -1;
+    return query_exact(q, 9, ret_hash, 32, &has_hash, err);
+}
+
+static int
+newest(struct store *store, int64_t *ret_id, uint8_t ret_hash[static 32],
+       struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    bool has_hash;
+    int rc;
+
+    *ret_id = 0;
+    memset(ret_hash, 0, 32);
+    if (query_new(store, &q, err, "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1",
+                  "") < 0)
+        return -1;
+    rc = query_step(store, q, err);
+    if (rc <= 0)
+        return rc;
+    *ret_id = sqlite3_column_int64(q, 0);
+    return query_exact(q, 1, ret_hash, 32, &has_hash, err);
+}
+
+int
+store_audit_add(struct store *store, const struct store_audit *record,
+                struct error *err)
+{
+    struct store_audit r = *record;
+    uint8_t before[32], hash[32];
+    int64_t id;
+
+    if (newest(store, &id, before, err) < 0)
+        return -1;
+    r.id = id + 1;
+    if (chain(before, &r, hash, err) < 0)
+        return -1;
+    return query_run(store, err,
+                     "INSERT INTO audit (" AUDIT_COLUMNS ") "
+                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "iittnttttb", r.id, r.ms, r.who, r.what, r.uuid.bytes,
+                     (size_t)(r.has_uuid ? sizeof r.uuid.bytes : 0), r.problem, r.why,
+                     r.seen, r.expected, hash, sizeof hash);
+}
+
+int
+store_audit_since(struct store *store, const struct vm_uuid *uuid, const char *who,
+                  const char *what, const char *problem, int64_t ms, bool *ret,
+                  struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    int rc;
+
+    if (uuid)
+        rc = query_new(
+            store, &q, err,
+            "SELECT 1 FROM audit WHERE uuid = ? AND what = ? AND problem = ? AND "
+            "ms > ? LIMIT 1",
+            "btti", uuid->bytes, sizeof uuid->bytes, what, problem, ms);
+    else
+        rc = query_new(
+            store, &q, err,
+            "SELECT 1 FROM audit WHERE uuid IS NULL AND what = ? AND problem = ? AND "
+            "ms > ? AND who = ? LIMIT 1",
+            "ttit", what, problem, ms, who);
+    if (rc < 0)
+        return -1;
+    rc = query_step(store, q, err);
+    if (rc >= 0)
+        *ret = rc > 0;
+    return rc < 0 ? -1 : 0;
+}
+
+int
+store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                 store_audit_each *each, void *context, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    struct store_audit r;
+    uint8_t hash[32];
+    int rc;
+
+    if (uuid)
+        rc = query_new(store, &q, err,
+                       "SELECT " AUDIT_COLUMNS " FROM audit WHERE uuid = ? "
+                       "ORDER BY id DESC LIMIT ?",
+                       "bi", uuid->bytes, sizeof uuid->bytes, (int64_t)limit);
+    else
+        rc = query_new(store, &q, err,
+                       "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id DESC LIMIT ?",
+                       "i", (int64_t)limit);
+    if (rc < 0)
+        return -1;
+    while ((rc = query_step(store, q, err)) > 0) {
+        if (read_record(q, &r, hash, err) < 0 || each(context, &r, err) < 0)
+            return -1;
+    }
+    return rc;
+}
+
+int
+store_audit_count(struct store *store, int64_t *ret, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    int rc;
+
+    if (query_new(store, &q, err, "SELECT count(*) FROM audit", "") < 0)
+        return -1;
+    rc = query_step(store, q, err);
+    if (rc > 0)
+        *ret = sqlite3_column_int64(q, 0);
+    return rc > 0   ? 0
+           : rc < 0 ? -1
+                    : error_set(err, ERROR_SYSTEM, "database: no count");
+}
+
+int
+store_audit_check(struct store *store, int64_t *ret_newest_ms, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    uint8_t before[32] = { 0 }, hash[32], expected[32];
+    struct store_audit r;
+    int64_t id = 0;
+    int rc;
+
+    *ret_newest_ms = 0;
+    if (query_new(store, &q, err, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id",
+                  "") < 0)
+        return -1;
+    while ((rc = query_step(store, q, err)) > 0) {
+        if (read_record(q, &r, hash, err) < 0 || chain(before, &r, expected, err) < 0)
+            return -1;
+        /* Public values: an ordinary comparison tells nobody anything. */
+        if (r.id != ++id || memcmp(hash, expected, sizeof hash) != 0)
+            return error_problem(
+                err, ERROR_DENIED, "audit-broken",
+                "audit record %lld does not follow from the one before it",
+                (long long)r.id);
+        memcpy(before, hash, sizeof before);
+        if (r.ms > *ret_newest_ms || strcmp(r.what, AUDIT_CLOCK_ACCEPTED) == 0)
+            *ret_newest_ms = r.ms;
+    }
+    return rc;
+}

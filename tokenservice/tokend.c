@@ -1,0 +1,530 @@
+#include "config.h"
+
+#include "tokenservice/tokend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <libgen.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/thread.h>
+
+#include "lib/common/clock.h"
+#include "lib/common/fdio.h"
+#include "lib/common/log.h"
+#include "lib/common/process.h"
+#include "lib/http/http_server.h"
+#include "tokenservice/api/route.h"
+#include "tokenservice/listen_address.h"
+#include "tokenservice/server_cert.h"
+#include "tokenservice/signer_child.h"
+
+enum {
+    SIGNER_END_MS = 3000,
+    LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over? */
+    RENEW_AGAIN_MS = 60 * 1000,
+    LISTENERS = 4,
+    OWN_DESCRIPTORS = 64, /* store, signer, loop, listeners, log */
+};
+
+/* Limits of a listener: guests of one host come from one address. */
+static const struct {
+    enum route_listener listener;
+    unsigned connections_max, per_address_max, requests_per_second;
+    size_t body_max;
+} LIMITS[LISTENERS] = {
+    { ON_PUBLIC, 1000, 100, 100, 1024 },
+    { ON_HOSTS, 4000, 200, 500, HTTP_BODY_MAX },
+    { ON_GUESTS, 4000, 1000, 500, PROVE_BODY_MAX },
+    { ON_ADMIN, 50, 0, 0, HTTP_BODY_MAX },
+};
+
+struct tokend {
+    const struct tokend_conf *conf;
+    pid_t signer;
+    int lock;
+    int fds[LISTENERS]; /* bound, not yet given to the server */
+    char addresses[LISTENERS][64];
+    struct service service;
+    struct route_context contexts[LISTENERS];
+    struct event_base *base;
+    struct event *on_term, *on_int, *on_child, *on_look, *on_renewed;
+    struct http_server *server;
+    struct server_cert cert,
+        next_cert; /* next: made by the worker, put in by the loop */
+    bool renewing;
+    int64_t no_renewal_before_ms;
+    struct error end;
+    bool failed;
+};
+
+/* ---- before the privileges of root are dropped ---- */
+
+static int
+find_ids(const struct tokend_conf *conf, uid_t *ret_uid, gid_t *ret_gid,
+         struct service *s, struct error *err)
+{
+    struct passwd *who = getpwnam(conf->service_user);
+    struct group *group;
+
+    *ret_uid = geteuid();
+    *ret_gid = getegid();
+    if (geteuid() == 0 && !who)
+        return error_set(
+            err, ERROR_MISSING,
+            "there is no user \"%s\": run systemd-sysusers, or \"useradd --system "
+            "%s\"",
+            conf->service_user, conf->service_user);
+    if (geteuid() == 0) {
+        *ret_uid = who->pw_uid;
+        *ret_gid = who->pw_gid;
+    }
+    s->own_uid = *ret_uid;
+    if (!conf->admin_group[0])
+        return 0;
+    group = getgrnam(conf->admin_group);
+    if (!group)
+        return error_set(err, ERROR_MISSING,
+                         "[listen] admin_group: there is no group \"%s\"",
+                         conf->admin_group);
+    s->has_admin_group = true;
+    s->admin_group = group->gr_gid;
+    return 0;
+}
+
+/* A folder that is there already stays as its owner made it. */
+static int
+make_folder(const char *path, mode_t mode, uid_t uid, gid_t gid, struct error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? 0 : error_sys(err, ENOTDIR, "%s", path);
+    if (dir_make(path, mode, err) < 0)
+        return -1;
+    if (chmod(path, mode) < 0 || (geteuid() == 0 && chown(path, uid, gid) < 0))
+        return error_sys(err, errno, "%s", path);
+    return 0;
+}
+
+static int
+listen_admin(struct tokend *t, uid_t uid, gid_t gid, struct error *err)
+{
+    const char *path = t->conf->admin;
+    char folder[PATH_MAX];
+    gid_t group = t->service.has_admin_group ? t->service.admin_group : gid;
+
+    snprintf(folder, sizeof folder, "%s", path);
+    if (make_folder(dirname(folder), 0755, uid, gid, err) < 0 ||
+        unix_listen(path, SOCK_STREAM, 0660, &t->fds[3], err) < 0)
+        return -1;
+    if (chown(path, geteuid() == 0 ? uid : (uid_t)-1,
+              geteuid() == 0 || t->service.has_admin_group ? group : (gid_t)-1) < 0)
+        return error_sys(err, errno, "%s", path);
+    snprintf(t->addresses[3], sizeof t->addresses[3], "%.60s", path);
+    return 0;
+}
+
+static int
+listen_all(struct tokend *t, uid_t uid, gid_t gid, struct error *err)
+{
+    const char *const wanted[] = { t->conf->public_, t->conf->hosts, t->conf->guests };
+
+    for (int i = 0; i < 3; i++) {
+        if (http_tcp_listen(wanted[i], &t->fds[i], err) < 0 ||
+            listen_address_of(t->fds[i], t->addresses[i], err) < 0)
+            return -1;
+    }
+    return listen_admin(t, uid, gid, err);
+}
+
+/*
+ * One service per database: a second one would give epochs of its own.  Taken before
+ * anything of the first one is touched, such as its admin socket.
+ */
+static int
+lock_state(struct tokend *t, struct error *err)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/lock", t->conf->state_dir);
+    t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (t->lock < 0)
+        return error_sys(err, errno, "%s", path);
+    if (flock(t->lock, LOCK_EX | LOCK_NB) < 0)
+        return error_set(err, ERROR_BUSY,
+                         "%s: another virtid-tokend uses this state_dir", path);
+    return 0;
+}
+
+static int
+prepare_process(struct tokend *t, int *ret_signer, struct error *err)
+{
+    uid_t uid;
+    gid_t gid;
+
+    if (find_ids(t->conf, &uid, &gid, &t->service, err) < 0 ||
+        make_folder(t->conf->state_dir, 0700, uid, gid, err) < 0 ||
+        lock_state(t, err) < 0 || listen_all(t, uid, gid, err) < 0 ||
+        signer_child_start(t->conf->signer_program, t->conf->key_dir,
+                           t->conf->signer_user, ret_signer, &t->signer, err) < 0 ||
+        process_become(t->conf->service_user, err) < 0)
+        return -1;
+    return 0;
+}
+
+/* ---- as the service's user ---- */
+
+static int
+check_signer(const struct tokend *t, struct error *err)
+{
+    const struct mint_info *info = &t->service.info;
+
+    if (strcmp(info->issuer, t->conf->issuer) != 0 ||
+        strcmp(info->trust_domain, t->conf->trust_domain) != 0)
+        return error_set(
+            err, ERROR_INPUT,
+            "the signer's keys are of %s, %s; tokend.conf says %s, %s: give the "
+            "key_dir of this trust domain",
+            info->trust_domain, info->issuer, t->conf->trust_domain, t->conf->issuer);
+    if (info->test != t->conf->test)
+        return error_set(err, ERROR_INPUT,
+                         "[service] test: the signer's keys were made %s --test",
+                         info->test ? "with" : "without");
+    return 0;
+}
+
+static void
+advertise(struct tokend *t)
+{
+    struct service *s = &t->service;
+    const char *port = strrchr(t->addresses[1], ':');
+
+    if (t->conf->hosts_advertised[0])
+        snprintf(s->hosts_advertised, sizeof s->hosts_advertised, "%s",
+                 t->conf->hosts_advertised);
+    else
+        snprintf(s->hosts_advertised, sizeof s->hosts_advertised, "%.200s%s",
+                 t->conf->first_name, port ? port : "");
+    if (t->conf->guests_advertised[0])
+        snprintf(s->info.guests, sizeof s->info.guests, "%s",
+                 t->conf->guests_advertised);
+}
+
+static int
+start_service(struct tokend *t, int signer_fd, struct error *err)
+{
+    struct service *s = &t->service;
+    char path[PATH_MAX];
+
+    s->clock_ms = clock_realtime_ms;
+    s->enrol_placed = t->conf->enrol_placed;
+    s->accept_clock = t->conf->accept_clock;
+    snprintf(path, sizeof path, "%s/tokend.db", t->conf->state_dir);
+    if (mint_new(signer_fd, &s->mint, err) < 0 ||
+        store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||
+        check_signer(t, err) < 0)
+        return -1;
+    advertise(t);
+    return server_cert_make(s->mint, &s->info, &t->cert, err);
+}
+
+/* On the worker: nothing more may be answered, so it ends here and now. */
+static void
+broken(const struct error *err)
+{
+    log_error(err, "virtid-tokend can not go on and ends");
+    _exit(1);
+}
+
+/*
+ * How many connections a listener may have, so that all of them together leave
+ * descriptors: connections to the guests' listener must not shut hosts and operators
+ * out.
+ */
+static unsigned
+connections_of(int i)
+{
+    unsigned long wanted = 0, room;
+    struct rlimit limit;
+
+    for (int k = 0; k < LISTENERS; k++)
+        wanted += LIMITS[k].connections_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return LIMITS[i].connections_max / 10;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur >= wanted + OWN_DESCRIPTORS)
+        return LIMITS[i].connections_max;
+    room = limit.rlim_cur > 2 * OWN_DESCRIPTORS ? limit.rlim_cur - OWN_DESCRIPTORS
+                                                : OWN_DESCRIPTORS;
+    room = LIMITS[i].connections_max * room / wanted;
+    return room > 4 ? (unsigned)room : 4;
+}
+
+static void
+wake_parked(void *arg, const char *key)
+{
+    struct tokend *t = arg;
+
+    http_server_wake(t->server, key);
+}
+
+static int
+serve(struct tokend *t, struct error *err)
+{
+    if (http_server_new(t->base, &t->server, err) < 0)
+        return -1;
+    t->service.wake = wake_parked;
+    t->service.wake_context = t;
+    for (int i = 0; i < LISTENERS; i++) {
+        struct http_listener l = {
+            .fd = fd_steal(&t->fds[i]),
+            .body_max = LIMITS[i].body_max,
+            .connections_max = connections_of(i),
+            .per_address_max = LIMITS[i].per_address_max,
+            .requests_per_second_per_address = LIMITS[i].requests_per_second,
+            /* Strangers must not cost the hosts their leases. */
+            .urgent = LIMITS[i].listener == ON_HOSTS || LIMITS[i].listener == ON_ADMIN,
+            .handler = route_answer,
+            .context = &t->contexts[i]
+        };
+
+        t->contexts[i] = (struct route_context){ .service = &t->service,
+                                                 .listener = LIMITS[i].listener,
+                                                 .broken = broken };
+        if (LIMITS[i].listener != ON_ADMIN)
+            l.tls = LIMITS[i].listener == ON_HOSTS ? t->cert.hosts : t->cert.plain;
+        if (http_server_listen(t->server, &l, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- events ---- */
+
+static void
+stop(evutil_socket_t fd, short what, void *arg)
+{
+    struct tokend *t = arg;
+
+    (void)fd;
+    (void)what;
+    event_base_loopexit(t->base, NULL);
+}
+
+static void
+child_ended(evutil_socket_t fd, short what, void *arg)
+{
+    struct tokend *t = arg;
+    int status;
+
+    if (waitpid(t->signer, &status, WNOHANG) != t->signer)
+        return;
+    t->signer = 0;
+    t->failed = true;
+    error_set(&t->end, ERROR_SYSTEM, "virtid-signer has ended (%s %d)",
+              WIFSIGNALED(status) ? "signal" : "status",
+              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    stop(fd, what, arg);
+}
+
+/* On the worker, which alone speaks to the signer. */
+static void
+make_next_cert(void *arg)
+{
+    struct tokend *t = arg;
+    struct error err = { 0 };
+
+    if (server_cert_make(t->service.mint, &t->service.info, &t->next_cert, &err) < 0)
+        log_error(&err,
+                  "the server certificate was not renewed; going on with the old one");
+    event_active(t->on_renewed, 0, 0);
+}
+
+/* By the clock, not by a timer: a machine that slept has an old certificate when it
+ * wakes. */
+static void
+renew_if_due(evutil_socket_t fd, short what, void *arg)
+{
+    struct tokend *t = arg;
+    int64_t now = clock_monotonic_ms();
+    struct error err = { 0 };
+
+    (void)fd;
+    (void)what;
+    if (t->renewing || now < t->no_renewal_before_ms ||
+        clock_realtime_ms() / 1000 < t->cert.renew_after)
+        return;
+    t->no_renewal_before_ms = now + RENEW_AGAIN_MS;
+    t->renewing = true;
+    if (http_server_post(t->server, make_next_cert, t, &err) == 0)
+        return;
+    t->renewing = false;
+    log_error(&err,
+              "the server certificate was not renewed; going on with the old one");
+}
+
+static void
+renewed(evutil_socket_t fd, short what, void *arg)
+{
+    struct tokend *t = arg;
+
+    (void)fd;
+    (void)what;
+    t->renewing = false;
+    if (!t->next_cert.plain)
+        return;
+    http_server_retls(t->server, t->cert.plain, t->next_cert.plain);
+    http_server_retls(t->server, t->cert.hosts, t->next_cert.hosts);
+    server_cert_clear(&t->cert);
+    t->cert = t->next_cert;
+    t->next_cert = (struct server_cert){ .plain = NULL };
+    log_info("event=server-certificate renewed");
+}
+
+static int
+add_event(struct event **ret, struct event_base *base, int fd, short what,
+          event_callback_fn callback, struct tokend *t, const struct timeval *after,
+          struct error *err)
+{
+    *ret = event_new(base, fd, what, callback, t);
+    if (!*ret || (what && event_add(*ret, after) < 0))
+        return error_set(err, ERROR_SYSTEM, "event loop: no memory");
+    return 0;
+}
+
+static int
+make_loop(struct tokend *t, struct error *err)
+{
+    const struct timeval look = { .tv_sec = LOOK_AT_CLOCK_SECONDS };
+
+    if (evthread_use_pthreads() < 0)
+        return error_set(err, ERROR_SYSTEM, "event loop: no threads");
+    t->base = event_base_new();
+    if (!t->base)
+        return error_set(err, ERROR_SYSTEM, "event loop: no memory");
+    if (add_event(&t->on_term, t->base, SIGTERM, EV_SIGNAL | EV_PERSIST, stop, t, NULL,
+                  err) < 0 ||
+        add_event(&t->on_int, t->base, SIGINT, EV_SIGNAL | EV_PERSIST, stop, t, NULL,
+                  err) < 0 ||
+        add_event(&t->on_child, t->base, SIGCHLD, EV_SIGNAL | EV_PERSIST, child_ended,
+                  t, NULL, err) < 0 ||
+        add_event(&t->on_look, t->base, -1, EV_TIMEOUT | EV_PERSIST, renew_if_due, t,
+                  &look, err) < 0 ||
+        add_event(&t->on_renewed, t->base, -1, 0, renewed, t, NULL, err) < 0)
+        return -1;
+    return 0;
+}
+
+/* ---- life ---- */
+
+int
+tokend_new(const struct tokend_conf *conf, struct tokend **ret, struct error *err)
+{
+    CLEANUP(tokend_free) struct tokend *t = calloc(1, sizeof *t);
+    int signer_fd;
+
+    if (!t)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    t->conf = conf;
+    t->lock = -1;
+    for (int i = 0; i < LISTENERS; i++)
+        t->fds[i] = -1;
+    if (prepare_process(t, &signer_fd, err) < 0 || make_loop(t, err) < 0 ||
+        start_service(t, signer_fd, err) < 0)
+        return -1;
+    *ret = STEAL(t);
+    return 0;
+}
+
+static void
+say_ready(const struct tokend *t, int ready_fd)
+{
+    char line[400];
+    int n = snprintf(
+        line, sizeof line,
+        "{\"public\":\"%s\",\"hosts\":\"%s\",\"guests\":\"%s\",\"admin\":\"%s\"}",
+        t->addresses[0], t->addresses[1], t->addresses[2], t->addresses[3]);
+    struct error ignored;
+
+    if (ready_fd >= 0 && n > 0 && (size_t)n < sizeof line)
+        (void)fd_write_all(ready_fd, line, (size_t)n, &ignored);
+    process_ready(ready_fd);
+    log_notice("event=ready issuer=%s public=%s hosts=%s guests=%s", t->conf->issuer,
+               t->addresses[0], t->addresses[1], t->addresses[2]);
+}
+
+int
+tokend_run(struct tokend *t, int ready_fd, struct error *err)
+{
+    if (serve(t, err) < 0)
+        return -1;
+    say_ready(t, ready_fd);
+    if (event_base_dispatch(t->base) < 0)
+        return error_set(err, ERROR_SYSTEM, "event loop failed");
+    if (!t->failed)
+        return 0;
+    *err = t->end;
+    return -1;
+}
+
+static void
+end_signer(struct tokend *t)
+{
+    struct error err;
+
+    mint_free(t->service.mint);
+    t->service.mint = NULL;
+    if (t->signer > 0 &&
+        process_wait(t->signer, clock_monotonic_ms() + SIGNER_END_MS, &err) < 0)
+        log_error(&err, "virtid-signer");
+}
+
+static void
+free_events(struct tokend *t)
+{
+    struct event *events[] = { t->on_term, t->on_int, t->on_child, t->on_look,
+                               t->on_renewed };
+
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
+        if (events[i])
+            event_free(events[i]);
+    }
+    if (t->base)
+        event_base_free(t->base);
+}
+
+void
+tokend_free(struct tokend *t)
+{
+    if (!t)
+        return;
+    http_server_free(t->server);
+    free_events(t);
+    server_cert_clear(&t->cert);
+    server_cert_clear(&t->next_cert);
+    end_signer(t);
+    service_clear(&t->service);
+    store_close(t->service.store);
+    for (int i = 0; i < LISTENERS; i++)
+        fd_close(t->fds[i]);
+    fd_close(t->lock);
+    free(t);
+}

@@ -1,0 +1,21 @@
+/*
+ * tokend.h - the token service's process: its parts put together, started and ended
+ */
+#pragma once
+
+#include "lib/common/cleanup.h"
+#include "lib/common/error.h"
+#include "tokenservice/tokend_conf.h"
+
+struct tokend;
+
+/*
+ * Starts the signer, drops the privileges of root, opens the store, listens.  Nothing
+ * is answered before tokend_run().  `conf` is borrowed for the life of *ret.
+ */
+int tokend_new(const struct tokend_conf *conf, struct tokend **ret, struct error *err);
+/* Until SIGTERM or SIGINT: 0.  When the signer or the store is gone: -1. */
+int tokend_run(struct tokend *tokend, int ready_fd, struct error *err);
+/* Stops listening, finishes what is under way, ends the signer. */
+void tokend_free(struct tokend *tokend);
+DEFINE_CLEANUP(struct tokend *, tokend_free);

@@ -1,0 +1,88 @@
+#include "config.h"
+
+#include "tokenservice/tokend_conf.h"
+
+#include <string.h>
+
+#include "lib/common/conf.h"
+#include "lib/wire/names.h"
+
+static const struct conf_key KEYS[] = {
+    { "service.trust_domain", CONF_TEXT, NULL },
+    { "service.issuer", CONF_TEXT, NULL },
+    { "service.names", CONF_LIST, "localhost" },
+    { "service.state_dir", CONF_TEXT, "/var/lib/virtid-token" },
+    { "service.key_dir", CONF_TEXT, "/var/lib/virtid-signer" },
+    { "service.enrol", CONF_TEXT, "open" },
+    { "service.test", CONF_BOOL, "no" },
+    { "service.signer_program", CONF_TEXT, VIRTID_LIBEXECDIR "/virtid-signer" },
+    { "listen.public", CONF_TEXT, "0.0.0.0:8443" },
+    { "listen.hosts", CONF_TEXT, "0.0.0.0:8444" },
+    { "listen.guests", CONF_TEXT, "0.0.0.0:8445" },
+    { "listen.admin", CONF_TEXT, "/run/virtid-token/admin.sock" },
+    { "listen.admin_group", CONF_TEXT, "" },
+    { "listen.hosts_advertised", CONF_TEXT, "" },
+    { "listen.guests_advertised", CONF_TEXT, "" },
+    { "users.service", CONF_TEXT, "virtid-token" },
+    { "users.signer", CONF_TEXT, "virtid-signer" },
+    { NULL, CONF_TEXT, NULL },
+};
+
+static int
+check(struct tokend_conf *c, struct error *err)
+{
+    const char *enrol = conf_text(c->file, "service.enrol");
+    const char *advertised = conf_text(c->file, "listen.hosts_advertised");
+
+    if (!name_is_trust_domain(c->trust_domain))
+        return error_set(err, ERROR_INPUT, "[service] trust_domain: \"%s\" is none",
+                         c->trust_domain);
+    if (!name_is_issuer(c->issuer))
+        return error_set(err, ERROR_INPUT,
+                         "[service] issuer: \"%s\" is not https://HOST[:PORT]",
+                         c->issuer);
+    if (strcmp(enrol, "open") != 0 && strcmp(enrol, "placed") != 0)
+        return error_set(err, ERROR_INPUT,
+                         "[service] enrol: open or placed, not \"%s\"", enrol);
+    if (strlen(advertised) >= sizeof c->hosts_advertised || strpbrk(advertised, ", \t"))
+        return error_set(err, ERROR_INPUT, "[listen] hosts_advertised: not HOST:PORT");
+    c->enrol_placed = strcmp(enrol, "placed") == 0;
+    strcpy(c->hosts_advertised, advertised);
+    return 0;
+}
+
+int
+tokend_conf_read(const char *path, struct tokend_conf *ret, struct error *err)
+{
+    CLEANUP(tokend_conf_clear) struct tokend_conf c = { .file = NULL };
+
+    if (conf_read(path, KEYS, false, &c.file, err) < 0)
+        return -1;
+    c.trust_domain = conf_text(c.file, "service.trust_domain");
+    c.issuer = conf_text(c.file, "service.issuer");
+    c.first_name = conf_item(c.file, "service.names", 0);
+    c.state_dir = conf_text(c.file, "service.state_dir");
+    c.key_dir = conf_text(c.file, "service.key_dir");
+    c.signer_program = conf_text(c.file, "service.signer_program");
+    c.test = conf_bool(c.file, "service.test");
+    c.public_ = conf_text(c.file, "listen.public");
+    c.hosts = conf_text(c.file, "listen.hosts");
+    c.guests = conf_text(c.file, "listen.guests");
+    c.admin = conf_text(c.file, "listen.admin");
+    c.admin_group = conf_text(c.file, "listen.admin_group");
+    c.guests_advertised = conf_text(c.file, "listen.guests_advertised");
+    c.service_user = conf_text(c.file, "users.service");
+    c.signer_user = conf_text(c.file, "users.signer");
+    if (check(&c, err) < 0)
+        return error_wrap(err, "%s", path);
+    *ret = c;
+    c.file = NULL;
+    return 0;
+}
+
+void
+tokend_conf_clear(struct tokend_conf *c)
+{
+    conf_free(c->file);
+    c->file = NULL;
+}

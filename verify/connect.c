@@ -1,0 +1,236 @@
+#include "config.h"
+
+#include "verify/connect.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/common/clock.h"
+#include "lib/common/fdio.h"
+#include "lib/crypto/hash.h"
+#include "lib/crypto/random.h"
+#include "lib/crypto/tls.h"
+#include "lib/wire/connect_msg.h"
+#include "lib/wire/transcript.h"
+
+DEFINE_CLEANUP(struct virtid_identity *, virtid_identity_free);
+
+static int
+receive(struct tls *tls, int64_t deadline_ms, struct connect_answer *ret,
+        struct error *err)
+{
+    CLEANUP(buf_clear) struct buf in = BUF(2 + CONNECT_MSG_MAX);
+    bool done = false;
+
+    while (!done) {
+        uint8_t *to = buf_room(&in, in.max - in.len);
+        size_t n = 0;
+
+        if (!to || in.len == in.max)
+            return error_set(err, ERROR_INPUT, "an answer without an end");
+        if (tls_read(tls, to, in.max - in.len, &n, deadline_ms, err) < 0)
+            return -1;
+        if (n == 0)
+            return error_set(err, ERROR_BUSY, "the other end closed without an answer");
+        buf_grew(&in, n);
+        if (connect_answer_decode(in.data, in.len, ret, &done, err) < 0)
+            return error_wrap(err, "the other end's answer");
+    }
+    return 0;
+}
+
+/* The key is the token's, and signed what this connection alone can have. */
+static int
+check_proof(const struct connect_answer *answer, const struct connect_ask *ask,
+            const uint8_t *confirmation,
+            const uint8_t exporter[static TLS_EXPORTER_LEN], struct error *err)
+{
+    CLEANUP(buf_clear) struct buf message = BUF(TRANSCRIPT_MAX);
+    CLEANUP(key_free) struct key *key = NULL;
+    uint8_t thumbprint[KEY_THUMBPRINT_LEN], token_hash[SHA256_LEN];
+
+    if (!confirmation)
+        return error_set(err, ERROR_DENIED, "the token names no key");
+    if (key_thumbprint(answer->point, thumbprint, err) < 0 ||
+        hash_sha256(answer->token, strlen(answer->token), token_hash, err) < 0)
+        return -1;
+    /* memcmp: both are public */
+    if (memcmp(thumbprint, confirmation, sizeof thumbprint) != 0)
+        return error_set(err, ERROR_DENIED, "the key shown is not the token's");
+    if (key_from_point(answer->point, &key, err) < 0 ||
+        transcript_pop_message(token_hash, ask->verifier, ask->nonce, exporter,
+                               &message, err) < 0)
+        return -1;
+    if (key_verify(key, message.data, message.len, answer->signature, err) < 0)
+        return error_set(
+            err, ERROR_DENIED,
+            "the signature was not made for this connection; it may be a relay");
+    return 0;
+}
+
+/* 32 hexadecimal digits, in any case, with any dashes: whoever writes that means a UUID. */
+static bool
+reads_as_uuid(const char *text)
+{
+    size_t digits = 0;
+
+    for (; *text; text++) {
+        if (isxdigit((unsigned char)*text))
+            digits++;
+        else if (*text != '-')
+            return false;
+    }
+    return digits == 32;
+}
+
+/*
+ * A VM gets its name from whoever defines domains, so a name must never do as a UUID, also
+ * not one in capitals; and a VM without a name has no name, not the empty one.
+ */
+static bool
+is_expected(const struct virtid_identity *vm, const char *expect)
+{
+    const char *name = virtid_identity_name(vm);
+
+    if (reads_as_uuid(expect))
+        return strcasecmp(virtid_identity_uuid(vm), expect) == 0;
+    return *name && strcmp(name, expect) == 0;
+}
+
+static int
+check_expected(const struct virtid_identity *vm, const char *expect, struct error *err)
+{
+    const char *name = virtid_identity_name(vm);
+
+    if (is_expected(vm, expect))
+        return 0;
+    return error_problem(err, ERROR_DENIED, "connect-expect", "it is %s (%s), not %.200s",
+                         virtid_identity_uuid(vm), *name ? name : "no name", expect);
+}
+
+static int
+judge(const struct connect_question *question, const struct connect_ask *ask,
+      const struct connect_answer *answer,
+      const uint8_t exporter[static TLS_EXPORTER_LEN], struct virtid_identity **ret,
+      struct virtid_error *ret_token_error, struct error *err)
+{
+    CLEANUP(virtid_identity_free) struct virtid_identity *vm = NULL;
+    struct error seen;
+
+    if (virtid_verify(question->verifier, answer->token, strlen(answer->token), &vm,
+                      ret_token_error) != VIRTID_VALID)
+        return error_set(err, ERROR_DENIED, "%s", ret_token_error->text);
+    if (check_proof(answer, ask, virtid_identity_confirmation(vm), exporter, &seen) < 0)
+        return error_problem(err, ERROR_DENIED, "connect-proof", "%s", seen.text);
+    if (check_expected(vm, question->expect, err) < 0)
+        return -1;
+    *ret = STEAL(vm);
+    return 0;
+}
+
+int
+connect_ask(const struct connect_question *question, int take_fd,
+            struct virtid_identity **ret_identity, struct virtid_error *ret_token_error,
+            struct error *err)
+{
+    CLEANUP(tls_ctx_free) struct ssl_ctx_st *ctx = NULL;
+    CLEANUP(tls_free) struct tls *tls = NULL;
+    CLEANUP(buf_clear) struct buf out = BUF(CONNECT_MSG_MAX);
+    CLEANUP(mem_free) struct connect_answer *answer = calloc(1, sizeof *answer);
+    struct connect_ask ask;
+    uint8_t exporter[TLS_EXPORTER_LEN];
+
+    memset(ret_token_error, 0, sizeof *ret_token_error);
+    snprintf(ask.verifier, sizeof ask.verifier, "%s", question->name);
+    if (!answer || tls_client_blind_new(&ctx, err) < 0) {
+        fd_close(take_fd);
+        return answer ? -1 : error_sys(err, ENOMEM, "answer");
+    }
+    if (tls_connect(ctx, take_fd, NULL, question->deadline_ms, &tls, err) < 0 ||
+        tls_exporter(tls_ssl(tls), CONNECT_EXPORTER, exporter, err) < 0 ||
+        random_bytes(ask.nonce, sizeof ask.nonce, err) < 0 ||
+        connect_ask_encode(&ask, &out, err) < 0 ||
+        tls_write(tls, out.data, out.len, question->deadline_ms, err) < 0 ||
+        receive(tls, question->deadline_ms, answer, err) < 0)
+        return -1;
+    if (answer->refused)
+        return error_problem(err, ERROR_DENIED, "connect-refused",
+                             "the other end said: %s", answer->reason);
+    return judge(question, &ask, answer, exporter, ret_identity, ret_token_error, err);
+}
+
+/* "HOST:PORT" or "[V6]:PORT" in two. */
+static int
+split_address(const char *address, char *ret_host, size_t size, const char **ret_port,
+              struct error *err)
+{
+    const char *colon = strrchr(address, ':');
+    size_t len = colon ? (size_t)(colon - address) : 0;
+
+    if (len > 2 && address[0] == '[' && address[len - 1] == ']') {
+        address++;
+        len -= 2;
+    } else if (len && (address[0] == '[' || memchr(address, ':', len))) {
+        len = 0;
+    }
+    if (len == 0 || len >= size || colon[1] == '\0' ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return error_set(err, ERROR_INPUT, "an address is HOST:PORT or [V6]:PORT");
+    memcpy(ret_host, address, len);
+    ret_host[len] = '\0';
+    *ret_port = colon + 1;
+    return 0;
+}
+
+static int
+connect_one(const struct addrinfo *to, int64_t deadline_ms, int *ret_fd,
+            struct error *err)
+{
+    CLEANUP(fd_close)
+    int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
+    int64_t left = deadline_ms - clock_monotonic_ms();
+    int failure = 0, one = 1;
+    socklen_t len = sizeof failure;
+
+    if (fd < 0)
+        return error_sys(err, errno, "socket");
+    if (connect(fd, to->ai_addr, to->ai_addrlen) < 0 && errno != EINPROGRESS)
+        return error_set(err, ERROR_BUSY, "%s", strerror(errno));
+    if (left <= 0 || poll(&p, 1, (int)left) <= 0)
+        return error_set(err, ERROR_BUSY, "no answer");
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &len) < 0 || failure)
+        return error_set(err, ERROR_BUSY, "%s", strerror(failure ? failure : errno));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    *ret_fd = fd_steal(&fd);
+    return 0;
+}
+
+int
+connect_tcp(const char *address, int64_t deadline_ms, int *ret_fd, struct error *err)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
+    char host[256];
+    const char *port;
+    int rc, failed = -1;
+
+    if (split_address(address, host, sizeof host, &port, err) < 0)
+        return -1;
+    rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0)
+        return error_set(err, ERROR_BUSY, "%s: %s", address, gai_strerror(rc));
+    for (const struct addrinfo *at = found; at && failed; at = at->ai_next)
+        failed = connect_one(at, deadline_ms, ret_fd, err);
+    freeaddrinfo(found);
+    return failed ? error_wrap(err, "connect to %s", address) : 0;
+}
