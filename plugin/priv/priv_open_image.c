@@ -18,8 +18,7 @@ refuse(struct error *err, const char *path, const char *why)
 }
 
 static int
-check_kind(const struct priv_settings *s, const char *path, int fd, const struct stat *st,
-           struct error *err)
+check_kind(const struct priv_settings *s, const char *path, const struct stat *st, struct error *err)
 {
     bool device = priv_path_is_device(path);
 
@@ -27,8 +26,6 @@ check_kind(const struct priv_settings *s, const char *path, int fd, const struct
         return refuse(err, path, device ? "is no block device" : "is no regular file");
     if (!device && st->st_nlink != 1)
         return refuse(err, path, "has other names (hard links)");
-    if (!device && !priv_path_is_named(fd)) /* one name: not this one any more */
-        return refuse(err, path, "was replaced while it was looked at");
     if (st->st_uid != 0 && st->st_uid != s->qemu_uid)
         return refuse(err, path, "belongs neither to root nor to QEMU's user");
     return 0;
@@ -41,7 +38,7 @@ open_checked(const struct priv_settings *s, const char *path, int *ret_fd, struc
     CLEANUP(fd_close) int fd = -1;
 
     if (priv_path_open(&s->image_roots, path, &fd, &image->st, err) < 0 ||
-        check_kind(s, path, fd, &image->st, err) < 0)
+        check_kind(s, path, &image->st, err) < 0)
         return -1;
     snprintf(image->path, sizeof image->path, "%s", path);
     if (priv_path_reopen(fd, O_RDONLY, &image->read_fd, err) < 0)

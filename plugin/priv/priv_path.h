@@ -15,8 +15,9 @@
 #include "plugin/priv/priv_settings.h"
 
 /*
- * *ret_fd is yours (O_PATH), *ret_st its fstat.  ERROR_DENIED, problem "image-path": below none of the
- * folders, or a link on the way; ERROR_MISSING: it is not there.
+ * *ret_fd is yours (O_PATH), *ret_st its fstat.  A file whose st_nlink is 1 there has no name but `path`: one that
+ * lost this name meanwhile is refused.  ERROR_DENIED, problem "image-path": below none of the folders, a link on
+ * the way, or replaced; ERROR_MISSING: it is not there.
  */
 int priv_path_open(const struct priv_roots *roots, const char *path, int *ret_fd,
                    struct stat *ret_st, struct error *err);
@@ -26,12 +27,6 @@ bool priv_path_is_device(const char *path);
 
 /* The same file, or the same block device under whatever name. */
 bool priv_path_same(const struct stat *a, const struct stat *b);
-
-/*
- * Is the name by which it was opened still its name?  A name that was taken away does not come back, so whoever
- * is true here and had one name (st_nlink) before has no other.
- */
-bool priv_path_is_named(int path_fd);
 
 /* A descriptor for use of the same file. */
 int priv_path_reopen(int path_fd, int flags, int *ret_fd, struct error *err);
