@@ -80,6 +80,7 @@ struct vm {
     enum lease_answer answer;  /* last one, 0 none */
     char holder[NAME_HOST_MAX + 1];
     int64_t holder_seconds;
+    bool told_no_right;        /* that it runs here without right was said, and is so still */
     bool asking;               /* what the service knows of it is on the way */
     int64_t next_ask_ms;
     json_t *service_steps;     /* last heard, for `why`; NULL never */

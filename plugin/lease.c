@@ -167,6 +167,27 @@ take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bo
     return true;
 }
 
+/* Another host has it, or nobody may: it gets no tokens here, and that is all that is done to it. */
+static void
+say_no_right(struct vm *vm, enum lease_view view)
+{
+    bool runs = (vm->active || vm->record.run[0]) && !vm->start && (view == VIEW_RUN || view == VIEW_JOB);
+    bool refused = vm->answer == LEASE_FOREIGN || vm->answer == LEASE_MOVING || vm->answer == LEASE_RETIRED;
+    bool told = vm->told_no_right;
+
+    if (vm->answer == LEASE_GRACE)
+        return;
+    vm->told_no_right = runs && refused;
+    if (told || !vm->told_no_right)
+        return;
+    if (vm->answer == LEASE_RETIRED)
+        log_warning("event=no-right vm=%s its identity was retired; it runs on here, without tokens", vm->record.name);
+    else
+        log_warning("event=no-right vm=%s holder=%s it must not go on here, and gets no tokens; nothing is stopped: "
+                    "destroy it here, or virtid place %s %s --force",
+                    vm->record.name, vm->holder[0] ? vm->holder : "-", vm->record.name, vm->hostd->identity->name);
+}
+
 static void
 take_result(struct vm *vm, bool still_that_run, enum lease_view view,
             const struct lease_result *result, int64_t sent_ms)
@@ -193,8 +214,10 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
         log_notice("event=lease vm=%s epoch=%llu", vm->record.name, (unsigned long long)vm->record.e);
     if (vm->channel && (new_epoch || (granted && !had)))
         host_channel_hello(vm->channel);
-    /* An operator gave it to another host: what has not touched the disk yet ends. */
-    if (vm->provision && (result->answer == LEASE_FOREIGN || result->answer == LEASE_MOVING)) {
+    say_no_right(vm, view);
+    /* An operator gave it to another host, or to none: what has not touched the disk yet ends. */
+    if (vm->provision && (result->answer == LEASE_FOREIGN || result->answer == LEASE_MOVING ||
+                          result->answer == LEASE_RETIRED)) {
         vm->lease_until_ms = 0;
         provision_hurry(vm);
     }
@@ -215,8 +238,10 @@ static void
 take_results(struct request *r)
 {
     for (size_t i = 0; i < r->job.report.n_vms; i++) {
-        const struct lease_result *result = find_result(r, r->vms[i]);
+        const struct lease_result *result = r->vms[i] ? find_result(r, r->vms[i]) : NULL;
 
+        if (!r->vms[i]) /* it was asked for, and is none of ours */
+            continue;
         r->vms[i]->reporting = false;
         if (r->job.failed == 0 && result)
             take_result(r->vms[i], r->vms[i]->generation == r->generation[i],
@@ -243,6 +268,13 @@ tell_acquirer(struct request *r)
     if (vm->answer == LEASE_NOT_MIGRATING) {
         snprintf(why, sizeof why, "the host that holds the lease of %s says that it does not migrate it",
                  vm->record.name);
+        r->done(vm, LEASE_REFUSED, why);
+        return;
+    }
+    if (vm->answer == LEASE_RETIRED) {
+        snprintf(why, sizeof why, "its identity was retired; virtid place %s %s --reincarnate begins a new one, virtid "
+                 "disable lets it start without",
+                 vm->record.name, r->hostd->identity->name);
         r->done(vm, LEASE_REFUSED, why);
         return;
     }
@@ -400,6 +432,20 @@ lease_answer_pull(struct vm *vm)
         enroll_thread_submit(vm->hostd->enroll, &r->job);
     }
     vm->pull = 0;
+}
+
+void
+lease_answer_unknown(struct hostd *hostd, const struct vm_uuid *uuid, uint64_t pull)
+{
+    struct request *r = hostd->enroll ? new_request(hostd) : NULL;
+
+    if (!r)
+        return;
+    r->job.report.vms[0] = (struct lease_report_vm){ .uuid = *uuid, .view = VIEW_OFF };
+    r->job.report.n_vms = 1;
+    r->job.report.pull = pull;
+    r->job.urgent = true;
+    enroll_thread_submit(hostd->enroll, &r->job);
 }
 
 /*

@@ -179,9 +179,7 @@ a_pending_account_is_void_once_another_host_was_named(void **state)
     assert_int_equal(sim_vm_account(&vm, &a), 200);
     snprintf(path, sizeof path, "/v1/admin/vms/%s/place", vm.text);
     assert_int_equal(api_admin("POST", path, json_pack("{s:s}", "host", b.name)), 409);
-    assert_int_equal(
-        api_admin("POST", path, json_pack("{s:s,s:b}", "host", b.name, "force", 1)),
-        200);
+    assert_int_equal(sim_host_placed(&b, &vm.uuid, json_pack("{s:b}", "force", 1)), 200);
     key_free(vm.secret);
     assert_int_equal(key_generate(&vm.secret, &err), 0);
     vm.epoch = sim_host_say(&b, &vm.uuid, VIEW_RUN, 0, true).e;
