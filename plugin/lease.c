@@ -16,7 +16,7 @@
 #include "plugin/service.h"
 #include "plugin/vms.h"
 
-enum { PROBE_EVERY_MS = 3000 /* while the service is down, or waits for its hosts (grace) */ };
+enum { PROBE_EVERY_MS = 3000 /* while the service is down, or waits for its hosts (grace) or for a source */ };
 
 /* The job comes first, so that the thread's pointer is ours. */
 struct request {
@@ -54,7 +54,7 @@ add_vm(struct request *r, struct vm *vm)
     into->view = present_view(vm);
     into->k = vm->record.run_k;
     into->e = vm->record.e;
-    into->kk = vm->record.kn;
+    into->kk = into->view == VIEW_RUN ? vm_hand_over_judged(vm) : vm->record.kn;
     r->vms[r->job.report.n_vms] = vm;
     r->generation[r->job.report.n_vms] = vm->generation;
     r->job.report.n_vms++;
@@ -151,6 +151,14 @@ keep_receipt(struct vm *vm, const struct lease_result *result)
     return true;
 }
 
+/* A hand-over goes on until libvirt shows that nothing leaves. */
+static void
+look_for_job(const struct vm *vm)
+{
+    if (vm->looked != vm->record.kn && vm->active && vm->hostd->watch)
+        libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
+}
+
 /* ok or candidate, and still the run that asked. */
 static bool
 take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bool *ret_new)
@@ -163,7 +171,7 @@ take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bo
     vm->lease_until_ms = sent_ms + LEASE_MS;
     if (!*ret_new)
         return changed;
-    vm->record.e = vm->record.run_e = result->e;
+    vm_begin_epoch(vm, result->e);
     return true;
 }
 
@@ -210,6 +218,8 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
         vm_save(vm);
     if (granted && is_news && view == VIEW_RUN)
         vm->dirty = true;
+    if (granted && view == VIEW_RUN)
+        look_for_job(vm);
     if (new_epoch)
         log_notice("event=lease vm=%s epoch=%llu", vm->record.name, (unsigned long long)vm->record.e);
     if (vm->channel && (new_epoch || (granted && !had)))
@@ -299,10 +309,14 @@ tell_acquirer(struct request *r)
 
 /* A word said in grace was not taken down: it is said again before the next renewal is due. */
 static bool
-was_grace(const struct request *r)
+is_said_again(const struct request *r)
 {
     for (size_t i = 0; r->job.failed == 0 && i < r->job.n_results; i++) {
         if (r->job.results[i].answer == LEASE_GRACE)
+            return true;
+    }
+    for (size_t i = 0; r->job.failed == 0 && i < r->job.report.n_vms; i++) {
+        if (vm_waits_for_source(r->vms[i], clock_monotonic_ms()))
             return true;
     }
     return false;
@@ -356,7 +370,7 @@ request_is_done(void *context)
         tell_acquirer(r);
     else if (r->job.failed < 0)
         hostd->next_report_ms = clock_monotonic_ms() + retry_ms(&r->job.error);
-    if (was_grace(r))
+    if (is_said_again(r))
         report_within(hostd, PROBE_EVERY_MS);
     free(r);
 }
