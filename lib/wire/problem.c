@@ -102,6 +102,7 @@ static const struct problem table[] = {
 
     { "bundle-missing", 409, "The guest has no trust bundle", "virtid-hostd brings one over the channel: `virtid why DOMAIN`" },
     { "issuer-changed", 409, "The host names another issuer than the guest's bundle", "if the trust domain is new, remove /etc/virtid/bundle in the guest and restart virtid-agent" },
+    { "ca-changed", 403, "The token service's certificate is by another CA than the guest's bundle names", "if the trust domain is new, remove /etc/virtid/bundle in the guest and restart virtid-agent; else find out who answers at the service's address" },
     { "uuid-changed", 409, "The host names another UUID than before", "restart virtid-agent in the guest, if the VM was given another UUID" },
 
     /* tokens, as a relying party sees them */
