@@ -53,7 +53,8 @@ make_context(const struct bundle *bundle, int64_t utc_seconds, struct ssl_ctx_st
 
 /* Here it is the bundle that names the CA: another name, because another thing repairs it. */
 static int
-connect_as_bundle_says(struct service_client *c, int take_fd, const char *name, int64_t deadline_ms, struct error *err)
+connect_as_bundle_says(struct service_client *c, int take_fd, const char *name, int64_t deadline_ms,
+                       struct error *err)
 {
     struct error why;
 
@@ -61,7 +62,8 @@ connect_as_bundle_says(struct service_client *c, int take_fd, const char *name, 
         return 0;
     *err = why;
     if (strcmp(why.problem, "server-untrusted") == 0)
-        return error_problem(err, why.code, "ca-changed", "its certificate is by another CA than the trust bundle here names: %.200s", why.text);
+        return error_problem(err, why.code, "ca-changed",
+                             "its certificate is by another CA than the trust bundle here names: %.200s", why.text);
     return -1;
 }
 

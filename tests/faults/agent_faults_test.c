@@ -225,7 +225,8 @@ injected_work(const char *folder, void *acks)
 }
 
 static const struct fault_case INJECT = {
-    .name = "injected secret", .prepare = injected, .work = injected_work, .check = injected_check, .decides = "sd", .every = 7
+    .name = "injected secret", .prepare = injected, .work = injected_work, .check = injected_check, .decides = "sd",
+    .every = 7
 };
 
 /* ---- the service said which one counts ---- */
@@ -280,7 +281,8 @@ resolve_check(const char *folder, const void *acks)
 }
 
 static const struct fault_case RESOLVE = {
-    .name = "resolved secrets", .prepare = both, .work = resolve_work, .check = resolve_check, .decides = "sd", .every = 7
+    .name = "resolved secrets", .prepare = both, .work = resolve_work, .check = resolve_check, .decides = "sd",
+    .every = 7
 };
 
 /* ---- another VM's ---- */
@@ -323,7 +325,8 @@ foreign_check(const char *folder, const void *acks)
         assert_false(is_there(folder, "cur.other") || is_there(folder, "new.other"));
 }
 
-/* slots_claim() takes a slot that can not be read just then for none: until it does not, reads do not fail here. */
+/* slots_claim() takes a slot that can not be read just then for none: until it does not, reads do not fail here, nor
+ * does memory run out. */
 static const struct fault_case OTHERS = {
     .name = "another VM's secrets", .prepare = theirs, .work = foreign_work, .check = foreign_check, .decides = "sd",
     .fails = FAULT_CHANGES, .every = 7
@@ -460,6 +463,8 @@ a_used_secret_survives_a_lack_of_memory(void **state)
     for (size_t i = 0; i < CASE_COUNT; i++) {
         const struct alloc_case memory = { CASES[i]->name, counted_work, counted_check, .every = 7 };
 
+        if (CASES[i] == &OTHERS)
+            continue;
         counted_case = CASES[i];
         violations += alloc_fault_run(&memory).violations;
     }

@@ -254,8 +254,8 @@ joined_host(const char *folder)
 }
 
 static const struct fault_case PROVISION = {
-    .name = "provisioning of a VM", .prepare = joined_host, .work = provision_work, .check = provision_check, .decides = "sd",
-    .every = 23
+    .name = "provisioning of a VM", .prepare = joined_host, .work = provision_work, .check = provision_check,
+    .decides = "sd", .every = 23
 };
 
 /* ---- without memory: the TPM is there, the secret is not ---- */
@@ -342,7 +342,8 @@ provisioning_survives_a_full_disk(void **state)
 static void
 a_secret_survives_a_lack_of_memory(void **state)
 {
-    static const struct alloc_case memory = { "secret of a VM", counted_work, counted_check, .every = 2999, .least = 17 };
+    static const struct alloc_case memory = { "secret of a VM", counted_work, counted_check, .every = 2999,
+                                              .least = 17 };
     struct alloc_counts counts;
 
     (void)state;
