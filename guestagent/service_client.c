@@ -51,6 +51,22 @@ make_context(const struct bundle *bundle, int64_t utc_seconds, struct ssl_ctx_st
     return 0;
 }
 
+/* Here it is the bundle that names the CA: another name, because another thing repairs it. */
+static int
+connect_as_bundle_says(struct service_client *c, int take_fd, const char *name, int64_t deadline_ms,
+                       struct error *err)
+{
+    struct error why;
+
+    if (tls_connect(c->ctx, take_fd, name, deadline_ms, &c->tls, &why) == 0)
+        return 0;
+    *err = why;
+    if (strcmp(why.problem, "server-untrusted") == 0)
+        return error_problem(err, why.code, "ca-changed",
+                             "its certificate is by another CA than the trust bundle here names: %.200s", why.text);
+    return -1;
+}
+
 int
 service_client_new(int take_fd, const struct bundle *bundle, int64_t utc_seconds,
                    int64_t deadline_ms, struct service_client **ret, struct error *err)
@@ -64,7 +80,7 @@ service_client_new(int take_fd, const struct bundle *bundle, int64_t utc_seconds
     snprintf(c->host, sizeof c->host, "%s", bundle->guest_listener);
     if (split_host(bundle->guest_listener, name, sizeof name, err) < 0 ||
         make_context(bundle, utc_seconds, &c->ctx, err) < 0 ||
-        tls_connect(c->ctx, fd_steal(&fd), name, deadline_ms, &c->tls, err) < 0 ||
+        connect_as_bundle_says(c, fd_steal(&fd), name, deadline_ms, err) < 0 ||
         tls_exporter(tls_ssl(c->tls), "EXPORTER-virtid-proof", c->exporter, err) < 0)
         return error_wrap(err, "token service at %s", bundle->guest_listener);
     *ret = STEAL(c);

@@ -224,9 +224,11 @@ add_channel(json_t *steps, const struct vm *vm)
             "another libvirt client may hold it; restart virtid-agent in the guest");
     else
         add(steps, "channel", "waiting", seen, "virtid-agent in the guest", "install and start virtid-agent: virtid enable --install-agent DOMAIN");
-    if (s.word[0]) { /* the guest's own words */
+    if (s.word[0]) { /* the guest's own words; the repair is ours */
+        const struct problem *p = problem_find(s.word);
+
         snprintf(seen, sizeof seen, "the guest says: %s %s", s.word, s.text);
-        add(steps, "agent", "ok", seen, NULL, NULL);
+        add(steps, "agent", p ? "bad" : "ok", seen, p ? "a proof" : NULL, p ? p->repair : NULL);
     }
 }
 

@@ -75,6 +75,8 @@ static const struct problem table[] = {
     { "image-read-only", 409, "The disk is read-only", "nothing: the secret is made in the guest at first contact" },
     { "image-verity", 409, "The guest's files are sealed by verity", "nothing: the secret is made in the guest at first contact" },
     { "image-full", 409, "There is too little room on the guest's filesystem", "make room in the guest, or give it a larger disk" },
+    { "host-disk-full", 409, "The host's volume that holds the disk image is full", "make room where the image lies (`df IMAGE`); the secret is made in the guest at first contact" },
+    { "host-disk-error", 409, "The host's disk failed under the disk image", "see the host's kernel log (`dmesg`) and the disk; check the guest's filesystem before its data is relied upon" },
     { "image-unsafe", 409, "The guest's files are not as they must be to write among them", "in the guest: /etc and /etc/virtid must be folders of root, no links" },
     { "no-os", 409, "There is no operating system on the disk", "nothing: the secret is made in the guest at first contact" },
     { "two-roots", 409, "There is more than one operating system on the disk", "nothing: the secret is made in the guest at first contact" },
@@ -103,6 +105,7 @@ static const struct problem table[] = {
 
     { "bundle-missing", 409, "The guest has no trust bundle", "virtid-hostd brings one over the channel: `virtid why DOMAIN`" },
     { "issuer-changed", 409, "The host names another issuer than the guest's bundle", "if the trust domain is new, remove /etc/virtid/bundle in the guest and restart virtid-agent" },
+    { "ca-changed", 403, "The token service's certificate is by another CA than the guest's bundle names", "if the trust domain is new, remove /etc/virtid/bundle in the guest and restart virtid-agent; else find out who answers at the service's address" },
     { "uuid-changed", 409, "The host names another UUID than before", "restart virtid-agent in the guest, if the VM was given another UUID" },
 
     /* tokens, as a relying party sees them */

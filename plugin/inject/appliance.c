@@ -234,9 +234,10 @@ appliance_attach(struct appliance *a, const struct image_chain *chain, int write
         if (add_node(a, kind, i, chain, fd, writable, err) < 0)
             return -1;
     }
+    /* QEMU's own way with a full volume is to stop the guest until somebody makes room: nobody is there. */
     snprintf(command, sizeof command,
              "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"id\":\"disk-%c\","
-             "\"bus\":\"scsi.0\",\"drive\":\"%c0\"}}\n",
+             "\"bus\":\"scsi.0\",\"drive\":\"%c0\",\"werror\":\"report\",\"rerror\":\"report\"}}\n",
              kind, kind);
     if (qmp_do(a->qmp, command, -1, err) < 0 || wait_device(a, before, ret_device, err) < 0)
         return -1;
@@ -302,6 +303,18 @@ appliance_reader(struct appliance_disk *disk, struct disk_reader *ret, struct er
         return guestfs_failed(disk->appliance->g, err, "the size of the disk");
     *ret = (struct disk_reader){ .read = read_device, .self = disk, .size = (uint64_t)size };
     return 0;
+}
+
+int
+appliance_check_host(struct appliance *a, struct error *err)
+{
+    bool full;
+
+    if (!qmp_io_failed(a->qmp, &full))
+        return 0;
+    return error_problem(err, ERROR_SYSTEM, full ? "host-disk-full" : "host-disk-error", "%s",
+                         full ? "the host's volume became full while the disk was written"
+                              : "the host could not read or write a part of the disk");
 }
 
 int

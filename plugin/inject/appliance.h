@@ -50,5 +50,10 @@ DEFINE_CLEANUP(char **, text_list_free);
 /* The handle, for root.c and place.c. */
 struct guestfs_h *appliance_handle(struct appliance *a);
 
+/*
+ * At the end, also behind appliance_end(): was there a read or write that the host could not do?  Then -1.  The guest's kernel may have kept such a failure to itself: sync() has no errors.
+ */
+int appliance_check_host(struct appliance *a, struct error *err);
+
 /* Flush, end QEMU and wait for its exit; ERROR_SYSTEM: it did not end cleanly. */
 int appliance_end(struct appliance *a, struct error *err);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "lib/common/fdio.h"
@@ -21,6 +22,8 @@
 #include "plugin/inject/privd_link.h"
 #include "plugin/inject/root.h"
 #include "plugin/inject/run_dir.h"
+
+enum { VOLUME_SPARE = 8 << 20 };
 
 struct job {
     int privd, write_fd;
@@ -148,6 +151,48 @@ write_disk(struct job *job, struct appliance *a, struct error *err)
     return root_unmount(a, &job->root, err);
 }
 
+/* A file that may still grow gets what is written, and what qcow2 and a journal take for it, from its volume. */
+static int
+check_volume(const struct job *job, struct error *err)
+{
+    uint64_t needed = job->files.payload_len + job->files.payload_len / 8 + VOLUME_SPARE;
+    struct statvfs fs;
+    struct stat st;
+
+    if (fstat(job->write_fd, &st) < 0 || fstatvfs(job->write_fd, &fs) < 0)
+        return error_sys(err, errno, "the image's volume");
+    if (!S_ISREG(st.st_mode) || (strcmp(job->order.format, "raw") == 0 && st.st_blocks * 512 >= st.st_size))
+        return 0;
+    if (fs.f_bavail < needed / fs.f_frsize)
+        return error_problem(err, ERROR_BUSY, "host-disk-full",
+                             "the image may grow by %llu bytes, and its volume has %llu left",
+                             (unsigned long long)needed, (unsigned long long)fs.f_bavail * fs.f_frsize);
+    return 0;
+}
+
+/* A disk of the host's that failed is the reason, whatever the guest's kernel made of it. */
+static int
+write_and_end(struct job *job, struct appliance *a, struct error *err)
+{
+    struct error why;
+    int failed = write_disk(job, a, &why) < 0 || appliance_end(a, &why) < 0;
+
+    if (appliance_check_host(a, err) < 0)
+        return -1;
+    if (failed)
+        *err = why;
+    return failed ? -1 : 0;
+}
+
+static int
+make_durable(int fd, struct error *err)
+{
+    if (fsync(fd) == 0)
+        return 0;
+    return error_problem(err, ERROR_SYSTEM, errno == ENOSPC || errno == EDQUOT ? "host-disk-full" : "host-disk-error",
+                         "making the image durable: %s", strerror(errno));
+}
+
 static int
 do_job(struct job *job, int payload, int take_read_fd, struct error *err)
 {
@@ -158,13 +203,10 @@ do_job(struct job *job, int payload, int take_read_fd, struct error *err)
         map_payload(job, payload, err) < 0 || look_early(job, err) < 0 ||
         run_dir_make(job->order.path, &dir, err) < 0 ||
         appliance_start(job->order.accel, job->order.path, dir.path, &a, err) < 0 ||
-        look(job, a, err) < 0 || make_secret(job, err) < 0 ||
-        privd_link_ready(job->privd, err) < 0 || write_disk(job, a, err) < 0 ||
-        appliance_end(a, err) < 0)
+        look(job, a, err) < 0 || check_volume(job, err) < 0 || make_secret(job, err) < 0 ||
+        privd_link_ready(job->privd, err) < 0 || write_and_end(job, a, err) < 0)
         return -1;
-    if (fsync(job->write_fd) < 0)
-        return error_sys(err, errno, "making the image durable");
-    return 0;
+    return make_durable(job->write_fd, err);
 }
 
 static void

@@ -110,7 +110,8 @@ check_room(guestfs_h *g, size_t bytes, struct error *err)
 
     if (!st)
         return guestfs_failed(g, err, "free space");
-    room = st->bsize > 0 && st->bfree > 0 ? (uint64_t)st->bsize * (uint64_t)st->bfree : 0;
+    /* What others than root may use: the reserve is the guest's own, and btrfs counts as free what it can not give. */
+    room = st->bsize > 0 && st->bavail > 0 ? (uint64_t)st->bsize * (uint64_t)st->bavail : 0;
     /* btrfs makes inodes as it needs them, and counts none. */
     fits = room > bytes + bytes / 8 + ROOM_SPARE && (st->files == 0 || st->ffree > INODES_SPARE);
     guestfs_free_statvfs(st);
@@ -313,13 +314,13 @@ end_file(guestfs_h *g, struct writing *w, struct error *err)
 {
     if (!w->open)
         return 0;
-    w->open = false;
     if (flush_gathered(g, w, err) < 0 || label_as_folder(g, w->temporary, err) < 0)
         return -1;
     if (guestfs_chown(g, 0, 0, w->temporary) < 0 ||
         guestfs_chmod(g, (int)w->mode, w->temporary) < 0 ||
         guestfs_rename(g, w->temporary, w->path) < 0)
         return guestfs_failed(g, err, w->path);
+    w->open = false;
     return 0;
 }
 
@@ -391,6 +392,14 @@ write_slot(guestfs_h *g, struct writing *w, const struct place_files *files, str
     return 0;
 }
 
+/* What could not be finished goes, so that its room is the guest's again. */
+static void
+drop_unfinished(guestfs_h *g, const struct writing *w)
+{
+    if (w->open)
+        (void)guestfs_rm_f(g, w->temporary);
+}
+
 int
 place_write(guestfs_h *g, const struct place_files *files, struct error *err)
 {
@@ -401,7 +410,8 @@ place_write(guestfs_h *g, const struct place_files *files, struct error *err)
     w->gathered = BUF(PIECE_MAX + FIELD_ROOM);
     if (guestfs_umask(g, 077) < 0)
         return guestfs_failed(g, err, "umask");
-    if (walk(files, g, write_entry, w, err) < 0 || end_file(g, w, err) < 0)
-        return -1;
-    return write_slot(g, w, files, err);
+    if (walk(files, g, write_entry, w, err) == 0 && end_file(g, w, err) == 0 && write_slot(g, w, files, err) == 0)
+        return 0;
+    drop_unfinished(g, w);
+    return -1;
 }

@@ -2,6 +2,7 @@
 
 #include "plugin/inject/qmp.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,12 +13,13 @@
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
 
-enum { LINE_MAX_BYTES = 65536, EVENTS_MAX = 64 };
+enum { LINE_MAX_BYTES = 65536, EVENTS_MAX = 64, EVENT_MS = 100 };
 
 struct qmp {
     int fd;
     int64_t deadline_ms;
     struct buf in;
+    bool io_failed, disk_full;
 };
 
 void
@@ -68,6 +70,17 @@ next_line(struct qmp *qmp, struct buf *line, struct error *err)
     return 0;
 }
 
+/* "nospace" is said only where QEMU would stop for it; the reason is strerror()'s, always. */
+static void
+note_event(struct qmp *qmp, const char *text)
+{
+    if (!strstr(text, "\"BLOCK_IO_ERROR\""))
+        return;
+    qmp->io_failed = true;
+    if (strstr(text, strerror(ENOSPC)) || strstr(text, strerror(EDQUOT)))
+        qmp->disk_full = true;
+}
+
 static int
 wait_answer(struct qmp *qmp, struct error *err)
 {
@@ -82,6 +95,7 @@ wait_answer(struct qmp *qmp, struct error *err)
             return 0;
         if (strncmp(text, "{\"error\"", 8) == 0)
             return error_set(err, ERROR_SYSTEM, "QEMU: %.200s", text);
+        note_event(qmp, text);
     }
     return error_set(err, ERROR_SYSTEM, "QMP: too many events");
 }
@@ -92,6 +106,20 @@ qmp_do(struct qmp *qmp, const char *command, int fd, struct error *err)
     if (fd_send(qmp->fd, command, strlen(command), &fd, fd >= 0 ? 1 : 0, err) < 0)
         return error_wrap(err, "QMP");
     return wait_answer(qmp, err);
+}
+
+/* What came by itself is there already: it is hardly waited for, and no command can follow. */
+bool
+qmp_io_failed(struct qmp *qmp, bool *ret_full)
+{
+    CLEANUP(buf_clear) struct buf line = BUF(LINE_MAX_BYTES + 1);
+    struct error none;
+
+    qmp->deadline_ms = clock_monotonic_ms() + EVENT_MS;
+    for (int i = 0; i < EVENTS_MAX && next_line(qmp, &line, &none) == 0; i++)
+        note_event(qmp, (const char *)line.data);
+    *ret_full = qmp->disk_full;
+    return qmp->io_failed;
 }
 
 int

@@ -2,7 +2,7 @@
  * qmp.h - a few commands to the appliance's QEMU, with descriptors
  *
  * The other end is our own QEMU, which a hostile image may have taken over:
- * lines are bounded, nothing but "return" or "error" is looked at.
+ * lines are bounded; "return" and "error" are looked at, and whether a disk of the host failed.
  */
 #pragma once
 
@@ -20,3 +20,6 @@ DEFINE_CLEANUP(struct qmp *, qmp_close);
 
 /* One command (a JSON text of ours), with a descriptor if `fd` >= 0.  ERROR_SYSTEM: QEMU refused or is silent. */
 int qmp_do(struct qmp *qmp, const char *command, int fd, struct error *err);
+
+/* Did a read or write of ours fail on the host?  *ret_full: for want of room, at least once.  The last call. */
+bool qmp_io_failed(struct qmp *qmp, bool *ret_full);

@@ -127,12 +127,14 @@ leaks(void)
 }
 
 static unsigned
-every(void)
+every(const struct alloc_case *c)
 {
     const char *text = getenv("VIRTID_FAULTS_EVERY");
-    long n = text ? strtol(text, NULL, 10) : EVERY;
+    unsigned usual = c->every ? c->every : EVERY;
+    long n = text ? strtol(text, NULL, 10) : usual;
+    unsigned wanted = n > 0 ? (unsigned)n : usual;
 
-    return n > 0 ? (unsigned)n : EVERY;
+    return wanted > c->least ? wanted : c->least;
 }
 
 static void
@@ -157,7 +159,7 @@ alloc_fault_run(const struct alloc_case *c)
     }
     counts.allocations = counted;
     for (unsigned n = 1; n <= counts.allocations; n++) {
-        if (n != 1 && n != counts.allocations && n % every() != 0)
+        if (n != 1 && n != counts.allocations && n % every(c) != 0)
             continue;
         for (int onward = 0; onward < 2; onward++) {
             bool done = try_with(c, n, onward) == 0;

@@ -16,6 +16,8 @@ struct alloc_case {
     int (*work)(void);
     /* After each try; `done` as the work said. Fails by assertion. NULL: nothing to see. */
     void (*check)(bool done);
+    unsigned every; /* the sample, where it is not that of all the others; 0: theirs */
+    unsigned least; /* of long work: no sample is closer than this; 0: 1 */
 };
 
 void alloc_fault_on(void);

@@ -165,9 +165,11 @@ count_calls(const struct fault_case *c, const char *calls)
 }
 
 static bool
-is_chosen(unsigned n, unsigned calls, unsigned variant)
+is_chosen(const struct fault_case *c, unsigned n, unsigned calls, unsigned variant)
 {
-    return n == 1 || n == calls || (n + 11 * variant) % fault_every() == 0;
+    unsigned every = c->every && !getenv("VIRTID_FAULTS_EVERY") ? c->every : fault_every();
+
+    return n == 1 || n == calls || (n + 11 * variant) % every == 0;
 }
 
 static void
@@ -223,7 +225,7 @@ fault_run_crashes(const struct fault_case *c)
     memcpy(calls, fault_report->calls, sizeof calls);
     for (unsigned n = 1; n <= counts.calls; n++) {
         for (int cut = 0; cut < CUTS; cut++) {
-            if (is_chosen(n, counts.calls, (unsigned)cut) && (cut != CUT_TORN || calls[n - 1] == CALL_WRITE))
+            if (is_chosen(c, n, counts.calls, (unsigned)cut) && (cut != CUT_TORN || calls[n - 1] == CALL_WRITE))
                 cut_at(c, (enum cut)cut, n, &counts);
         }
     }
@@ -295,7 +297,7 @@ fault_run_errors(const struct fault_case *c)
     most = counts.calls < ERRORS_MAX ? counts.calls : ERRORS_MAX;
     for (unsigned n = 1; n <= most; n++) {
         for (unsigned i = 0; i < sizeof HINDRANCES / sizeof HINDRANCES[0]; i++) {
-            if (is_chosen(n, most, i) && strchr(HINDRANCES[i].calls, calls[n - 1]))
+            if (is_chosen(c, n, most, i) && strchr(HINDRANCES[i].calls, calls[n - 1]))
                 hinder_at(c, &HINDRANCES[i], n, &counts);
         }
     }

@@ -28,6 +28,7 @@ struct fault_case {
     void (*check)(const char *folder, const void *acks);
     const char *decides; /* those of enum fault_call of which an EIO has to end or refuse the work */
     const char *fails; /* those of enum fault_call that fail in turn; NULL: all */
+    unsigned every; /* the sample, where it is not that of all the others; 0: theirs */
 };
 
 struct fault_counts {

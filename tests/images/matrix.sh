@@ -1,8 +1,8 @@
 #!/bin/bash
 # matrix.sh - give every image of tests/lib/images.sh to virtid-privd and print what became of it
 #
-#   sudo make check-images                 all of them
-#   sudo tests/images/matrix.sh NAME...    these
+#   sudo make check-images                     all of them
+#   sudo make check-images IMAGES='NAME...'    these; the others' rows stay as they are
 # With VIRTID_IMAGES_DOC=FILE the table is also written there, as docs/IMAGES.md. Needs VIRTID_BUILD.
 set -u
 # shellcheck source=tests/lib/privd.sh
@@ -38,6 +38,16 @@ head_of_table() {
     echo '|---|---|---|---|---|---|---|'
 }
 
+# In the order of the list: what was tried now, else what the page has.
+whole_table() {
+    local name
+
+    head_of_table
+    while IFS='|' read -r name _; do
+        cat "$box/table" "$VIRTID_IMAGES_DOC" 2>/dev/null | grep -m 1 "^| $name |"
+    done < <(images_list)
+}
+
 document() {
     cat <<END
 # The images that virtid was tried on
@@ -47,7 +57,7 @@ image that is left alone must be bit-identical afterwards (contents, size, mode,
 booted and shows it. The reasons are those of \`virtid why\`; DECISIONS/009 says how the root is found. Appliances ran on $accel.
 
 END
-    cat "$box/table"
+    whole_table
     cat <<END
 
 Reasons that are known before an image is opened (network-disk, managed-save, ran-before, image-read-only of the domain's XML) are in
@@ -72,7 +82,8 @@ head_of_table | tee "$box/table"
 for name in "${names[@]}"; do
     image_case "$name"
     if [ -z "$path" ]; then
-        printf '| %s | %s | not tried | no loop devices here | - | - | - |\n' "$name" "$layout" | tee -a "$box/table"
+        printf '| %s | %s | not tried | %s | - | - | - |\n' "$name" "$layout" "${missing_of[$name]:-no loop devices here}" |
+            tee -a "$box/table"
         continue
     fi
     row "$name" | tee -a "$box/table"
@@ -81,4 +92,4 @@ grep -q wrong "$box/table" && {
     echo "matrix: not as expected" >&2
     exit 1
 }
-[ -z "${VIRTID_IMAGES_DOC:-}" ] || document >"$VIRTID_IMAGES_DOC"
+[ -z "${VIRTID_IMAGES_DOC:-}" ] || { document >"$box/page" && cp "$box/page" "$VIRTID_IMAGES_DOC"; }

@@ -7,6 +7,8 @@
 : "${box:=}" "${i:=}" "${fish_accel:=}" "${fish_cache:=}"
 # shellcheck source=tests/lib/images_hostile.sh
 . "$(dirname "${BASH_SOURCE[0]}")/images_hostile.sh"
+# shellcheck source=tests/lib/images_devices.sh
+. "$(dirname "${BASH_SOURCE[0]}")/images_devices.sh"
 
 images_trees() { # the files of guests, in $box/tree/NAME
     local tree
@@ -155,6 +157,8 @@ images_list() {
 	chain-16|16 backing files, ext4|chain-16.qcow2|injected|root=/dev/vda type=ext4
 	loop|block device: a loop device with GPT and an ext4 root|LOOP|injected|root=/dev/vda1 type=ext4
 	dev-link|block device by a name as udev makes it, /dev/VG/LV|LINK|injected|root=/dev/vda type=ext4
+	lv|block device: a logical volume of the host, /dev/VG/LV|LV|injected|root=/dev/vda type=ext4
+	nbd|block device: NBD that a qemu-nbd of this host serves, and has open|NBD|image-in-use|
 	luks|ext4 /boot, the root in LUKS, raw|luks.img|image-encrypted|
 	verity|ext4 root with its dm-verity hashes on a partition, raw|verity.img|image-verity|
 	empty|nothing on it, raw|empty.img|image-empty|
@@ -434,54 +438,6 @@ images_killed() {
 	-get-pid | xargs kill -9
 	END
     return 0
-}
-
-# Loop devices, where there are any: LOOP, LINK (a name as udev makes it) and BUSY.
-images_devices() {
-    local name device
-
-    loops=''
-    declare -gA device_of=()
-    for name in loop dev-link mounted; do
-        wanted $name || continue
-        fs_ext4 "$box/elsewhere/$name.fs" debian 32
-        if [ $name = loop ]; then
-            disk "$box/elsewhere/loop.img" gpt 1:ext4:debian:32
-        else
-            mv "$box/elsewhere/$name.fs" "$box/elsewhere/$name.img"
-        fi
-        device=$(losetup -f --show "$box/elsewhere/$name.img" 2>/dev/null) || continue
-        loops="$loops $device"
-        device_of[$name]=$device
-    done
-    if [ -n "${device_of[dev-link]:-}" ]; then
-        mkdir -p "/dev/virtid-test-$$" && ln -s "../${device_of[dev-link]#/dev/}" "/dev/virtid-test-$$/lv" &&
-            device_of[dev-link]=/dev/virtid-test-$$/lv
-    fi
-    return 0
-}
-
-# A volume group of the host, named as one in a guest. Only its metadata is made: device-mapper may be missing here.
-images_host_vg() {
-    local device config
-
-    wanted lvm-disk || return 0
-    truncate -s 64M "$box/elsewhere/hostvg.img"
-    device=$(losetup -f --show "$box/elsewhere/hostvg.img" 2>/dev/null) || return 0
-    loops="$loops $device"
-    config="devices{use_devicesfile=0 obtain_device_list_from_udev=0 filter=[\"a|^$device\$|\",\"r|.*|\"]} backup{backup=0 archive=0}"
-    lvm pvcreate -qq --driverloaded n --config "$config" "$device" &&
-        lvm vgcreate -qq --driverloaded n --config "$config" hostvg "$device" &&
-        lvm lvcreate -qq --driverloaded n --config "$config" -an -Zn -Wn -n root -L 16M hostvg
-} >"$box/lvm.log" 2>&1
-
-images_down() {
-    local device
-
-    rm -rf "/dev/virtid-test-$$"
-    for device in ${loops:-}; do
-        losetup -d "$device"
-    done
 }
 
 # ---- does it boot? -------------------------------------------------------------

@@ -28,7 +28,7 @@ image_case() {
     format=raw
     [[ $file != *.qcow2 ]] || format=qcow2
     case $file in
-    LOOP | LINK | BUSY) path=${device_of[$1]:-} ;;
+    LOOP | LINK | BUSY | LV | NBD) path=${device_of[$1]:-} ;;
     *) path=$i/$file ;;
     esac
 }

@@ -107,7 +107,7 @@ take_inject(int fd)
     } else if (strcmp(root.inject, "injected") != 0) {
         leave_alone(fd, root.inject);
     } else {
-        root.n_injected++;
+        root.n_injected = root.injections ? ++*root.injections : root.n_injected + 1;
         memset(root.point, (int)(4 + root.n_injected), sizeof root.point); /* a new key each time */
         memcpy(a.point, root.point, sizeof a.point);
         answer(fd, &a);

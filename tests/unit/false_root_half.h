@@ -22,6 +22,7 @@ extern struct root_half {
     enum mood place, save_state;
     const char *inject; /* result; NULL: wait for CANCEL */
     unsigned n_placed, n_injected, n_cancelled;
+    unsigned *injections; /* where they are counted for those who outlive this process; NULL: nowhere */
     uint8_t point[65];
     int held; /* an INJECT that waits */
     int service;              /* listens on TCP */
