@@ -51,7 +51,8 @@ DEFINE_CLEANUP(char **, text_list_free);
 struct guestfs_h *appliance_handle(struct appliance *a);
 
 /*
- * At the end, also behind appliance_end(): was there a read or write that the host could not do?  Then -1.  The guest's kernel may have kept such a failure to itself: sync() has no errors.
+ * At the end, also behind appliance_end(): was there a read or write that the host could not do?  Then -1.
+ * The guest's kernel may have kept such a failure to itself: sync() has no errors.
  */
 int appliance_check_host(struct appliance *a, struct error *err);
 

@@ -7,5 +7,6 @@
 
 struct guestfs_h;
 
-/* Fills *err (ERROR_SYSTEM, or image-damaged, image-full) and returns -1.  What the guest's disk put into the text is cut and escaped when it is sent. */
+/* Fills *err (ERROR_SYSTEM, or image-damaged, image-full) and returns -1.  What the guest's disk put into the text is
+ * cut and escaped when it is sent. */
 int guestfs_failed(struct guestfs_h *g, struct error *err, const char *what);

@@ -4,7 +4,7 @@
 # Sourced after images_try.sh. Moments are seen from outside, by what the worker and its appliance have open and by
 # what became of the image: nothing in the worker is for tests.
 
-: "${box:=}" "${i:=}" "${uuid:=}" "${privd:=}" "${path:=}" "${format:=}" "${boot:=}"
+: "${box:=}" "${i:=}" "${uuid:=}" "${privd:=}" "${path:=}" "${format:=}" "${boot:=}" "${never:=}"
 
 until_true() { # until_true COMMAND: within two minutes
     for _ in $(seq 2400); do
@@ -23,14 +23,11 @@ appliance() { pgrep -u news -n qemu; }
 
 # opened MODE: the appliance has the image open; MODE is the last digit of its flags, 0 to read, 2 to write too.
 opened() {
-    local qemu fd
+    local qemu
 
     qemu=$(appliance) || return 1
-    for fd in /proc/"$qemu"/fd/*; do
-        [ "$(readlink "$fd")" = "$path" ] &&
-            grep -q "^flags:.*$1$" "/proc/$qemu/fdinfo/${fd##*/}" && return 0
-    done
-    return 1
+    find "/proc/$qemu/fd" -lname "$path" -printf "/proc/$qemu/fdinfo/%f\n" 2>/dev/null |
+        xargs grep -q "^flags:.*$1\$" /dev/null
 }
 
 written() { [ "$(stat -c %y "$path")" != "$cut_before" ]; }
@@ -60,14 +57,14 @@ inject_ends() {
     echo "$answer"
 }
 
-# met MOMENT[+N]: waits for it; fails when the injection was over before.
+# met MOMENT[+N]: waits for it; fails when the injection was over before. Some moments are short.
 met() {
     local moment=${1%+*} n=0
 
     [[ $1 != *+* ]] || n=${1#*+}
     until at "$moment" >/dev/null 2>&1; do
         kill -0 $asking 2>/dev/null || return 1
-        pause
+        read -r -t 0.01 -u "$never" || :
     done
     while [ "$n" -gt 0 ]; do
         pause

@@ -30,14 +30,13 @@ image() { # image NAME FORMAT: where it is, and how it boots
 killed_at() {
     local before after
 
-    before=$(sha256sum <"$path")
-    inject_begins
-    met "$1" || {
-        echo "the moment did not come: $(cat "$box/answer")"
-        return 1
-    }
-    kill -9 "$(worker)"
-    inject_ends
+    for _ in 1 2 3; do
+        before=$(sha256sum <"$path")
+        inject_begins
+        met "$1" && kill -9 "$(worker)"
+        inject_ends
+        [[ $answer == injected* ]] || break # it was quicker than we
+    done
     [[ $answer == "skipped inject-failed "* ]] && until_true nothing_of_ours_runs || return 1
     after=$(sha256sum <"$path")
     [ "$before" != "$after" ] || return 0
