@@ -300,6 +300,12 @@ tell_acquirer(struct request *r)
         r->done(vm, LEASE_REFUSED, why);
         return;
     }
+    if (vm->answer == LEASE_FOREIGN && vm->holder_seconds == 0) { /* lapsed, or off and reserved */
+        snprintf(why, sizeof why, "it is %s's, which had it last; to run it here: virtid place %s %s", vm->holder,
+                 vm->record.name, r->hostd->identity->name);
+        r->done(vm, LEASE_REFUSED, why);
+        return;
+    }
     snprintf(why, sizeof why, "%s %s it (%lld s left); if that is over: virtid place %s %s",
              vm->holder,
              vm->answer == LEASE_FOREIGN ? "holds the lease of" : "is moving",

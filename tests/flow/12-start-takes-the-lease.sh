@@ -39,6 +39,7 @@ check "the_other_host_is_refused_still" refused host-b prepare
 check "release_is_not_waited_for" call host-a release
 check "the_lease_is_given_back" until_true host-a '"state":"absent"' vms
 check "a_given_back_lease_is_reserved_for_its_host" refused host-b prepare
+check "and_the_refusal_says_whose_it_is" grep -q "it is host-a's, which had it last; .*virtid place web1 host-b" "$SERVICE/refusal"
 check "the_next_start_takes_it_again" call host-a prepare
 check "with_a_higher_epoch" newer host-a "$first"
 second=$(epoch host-a)
@@ -69,4 +70,12 @@ check "a_loose_start_waits_for_no_service" call host-a prepare
 if service_start; then ok the_service_comes_back; else not_ok the_service_comes_back; fi
 check "and_the_lease_is_taken_afterwards" until_true host-a '"step":"lease","state":"ok"' "vms/$uuid"
 check "with_a_higher_epoch_than_all_before" newer host-a "$second"
+
+third=$(epoch host-a)
+call host-a release
+check "a_restore_is_let_through" call host-a restore
+check "and_its_start_takes_the_lease" call host-a prepare
+check "in_a_new_epoch_too" newer host-a "$third"
+call host-a release
+check "on_another_host_it_is_not_restored" refused host-b prepare
 plan

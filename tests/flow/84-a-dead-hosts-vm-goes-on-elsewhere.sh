@@ -32,6 +32,25 @@ has_logged() {
     done
     return 1
 }
+# on_terminal ANSWER COMMAND...: virtid, asked by somebody who sits there.
+on_terminal() {
+    local answer=$1
+    shift
+    python3 - "$answer" "$SERVICE/virtid" "$@" >"$SERVICE/out" 2>&1 <<'P'
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+os.write(fd, (sys.argv[1] + "\n").encode())
+try:
+    while data := os.read(fd, 4096):
+        sys.stdout.buffer.write(data)
+except OSError: # the end of a terminal
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+P
+}
+unless() { ! "$@"; }
 # The command that scripts get: they know of no test.
 command_for_scripts() {
     printf '#!/bin/sh\nexec %s "%s" --service "%s" "$@"\n' "${AS[*]}" "$BUILD/virtid" "$ADMIN" >"$SERVICE/virtid"
@@ -59,6 +78,8 @@ check not_without_a_terminal_or_yes fails host fence host-a
 check it_says_so said "not confirmed; say --yes"
 check before_that_it_says_what_would_happen said "1 VMs are there or reserved for it"
 check and_that_the_host_was_heard_a_moment_ago said "It was heard"
+check at_a_terminal_it_asks unless on_terminal n host fence host-a
+check and_takes_a_no said "Is 'host-a' dead? Fence it?.*not confirmed\|^error: not confirmed"
 check a_look_changes_nothing shows "any other host may start each" host fence host-a --dry-run
 check nobody_gets_it_still refused host-b prepare
 check an_alert_of_another_kind_is_none alert CRM_alert_kind=node CRM_alert_node=host-a CRM_alert_task=off CRM_alert_rc=0
@@ -100,7 +121,8 @@ check which_starts_it call host-c prepare
 
 # An identity ends, and a new one begins under its UUID.
 check an_identity_ends_by_an_operators_word_alone fails retire "$uuid"
-check with_it_it_does shows "Domain 'web1' retired" retire --yes "$uuid"
+check asked_at_a_terminal_it_does on_terminal y retire "$uuid"
+check it_was_told_what_that_means said "it gets no more tokens, and no start with this UUID"
 check the_host_it_ran_on_says_so has_logged host-c "event=no-right vm=web1 its identity was retired"
 call host-c release
 check it_starts_nowhere refused host-c prepare

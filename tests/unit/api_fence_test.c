@@ -118,6 +118,22 @@ without_a_fence_a_host_that_claims_gets_nothing_ever(void **state)
 }
 
 static void
+a_lapsed_lease_is_for_the_successor_that_an_operator_names(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    stage_new(&s);
+    assert_int_equal(sim_host_placed(&s.b, &s.vm.uuid, json_object()), 409); /* it is live */
+    the_api.skew_ms = LEASE_LIFE_MS + 1000;
+    assert_int_equal(sim_host_placed(&s.b, &s.vm.uuid, json_object()), 200);
+    assert_int_equal(sim_host_say(&s.c, &s.vm.uuid, VIEW_RUN, 0, true).answer, LEASE_FOREIGN);
+    assert_int_equal(sim_host_say(&s.a, &s.vm.uuid, VIEW_RUN, s.vm.epoch, false).answer, LEASE_FOREIGN);
+    assert_int_equal(sim_host_say(&s.b, &s.vm.uuid, VIEW_RUN, 0, true).answer, LEASE_OK);
+    stage_clear(&s);
+}
+
+static void
 the_host_that_was_not_dead_must_not_go_on_and_is_an_alarm(void **state)
 {
     struct lease_result result;
@@ -376,6 +392,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         API_TEST(its_vm_starts_on_another_host_and_proves_itself_there),
         API_TEST(without_a_fence_a_host_that_claims_gets_nothing_ever),
+        API_TEST(a_lapsed_lease_is_for_the_successor_that_an_operator_names),
         API_TEST(the_host_that_was_not_dead_must_not_go_on_and_is_an_alarm),
         API_TEST(a_host_that_was_booted_anew_is_a_host_like_others),
         API_TEST(it_can_be_for_one_host_alone),
