@@ -55,7 +55,7 @@ fresh() {
         n=$(($(cat "$boxes/asked") % AUDIENCES + 1))
         echo $n >"$boxes/asked"
         token=$(on "$1" guest_run "$boxes/$1" moving 25 "virtid-agent token -a a$n" 2>/dev/null |
-            grep -oE '[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+' | tail -n 1)
+            grep -oE 'eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+' | tail -n 1) # a host's name has dots, too
         [ -n "$token" ] && {
             echo "$token"
             return 0

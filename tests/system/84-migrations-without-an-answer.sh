@@ -56,6 +56,15 @@ visits_a_stranger() {
     on b stop virtid-hostd && migrates a b && on b guest_run "$boxes/b" moving 60 true && migrates b a && on b hostd_up
 }
 
+# libvirt there calls no hook: nobody asks the service, and the daemon sees by itself what comes.
+goes_where_the_hook_is_dead() {
+    mv "$boxes/b/etc/libvirt/hooks/qemu.d/virtid" "$boxes/hook" && restart_libvirtd b && through a b ''
+}
+
+hook_is_back() {
+    mv "$boxes/hook" "$boxes/b/etc/libvirt/hooks/qemu.d/virtid" && restart_libvirtd b
+}
+
 # Both hosts have heard that it is strict.
 strict_stays() {
     local file
@@ -74,6 +83,10 @@ ok a_copy_starts_while_nobody_can_be_asked copy_claims_it
 ok the_copy_gets_nothing copy_gets_nothing
 ok it_goes_to_a_stranger_and_comes_back visits_a_stranger
 ok it_is_back_from_a_stranger lives a
+ok it_goes_where_the_hook_is_dead goes_where_the_hook_is_dead
+ok it_arrives_though_no_hook_was_called lives b
+must hook_is_back
+must through b a ''
 ok it_moves_while_the_service_is_down service_down_all_the_time a b
 ok it_arrives_before_the_service_does lives b
 ok the_service_stops_in_the_middle service_stops_in_the_middle b a
