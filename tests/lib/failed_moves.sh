@@ -112,6 +112,11 @@ epoch_of_lease() {
 
 # ---- a migration under way ----
 
+# migrates FROM TO: nothing disturbs it.
+migrates() {
+    migrate moving "$1" "$2" --persistent && on "$2" in_state moving running
+}
+
 # begin_move FROM TO [OPTION...]: so slow that what follows happens in the middle of it; returns there.
 begin_move() {
     move_from=$1 move_to=$2
