@@ -128,6 +128,15 @@ arriving_failed(struct vm *vm)
 }
 
 void
+arriving_unasked(struct vm *vm)
+{
+    vm->record.run_k = true;
+    vm->record.run_resumed = false;
+    vm_save(vm);
+    lease_report_soon(vm);
+}
+
+void
 arriving_resumed(struct vm *vm)
 {
     if (!vm_is_incoming(vm)) {

@@ -137,6 +137,8 @@ see_migration(struct vm *vm, const struct watch_report *report)
 {
     bool was_leaving = vm->leaving, was_looked = vm->looked == vm->record.kn;
 
+    if (report->arriving && vm->record.e == 0 && !vm->record.run_k)
+        arriving_unasked(vm);
     if (vm_is_incoming(vm) && !report->paused) /* its event was missed */
         arriving_resumed(vm);
     if (report->job_known) {

@@ -118,10 +118,12 @@ look_at_job(struct libvirt_watch *watch, virDomainPtr domain, struct watch_repor
 
     if (!is_moving(watch, &report->uuid))
         return;
-    /* "Only on the source host": what it has is an incoming one. */
-    if (report->active && virDomainGetJobStats(domain, &type, &params, &n, 0) < 0 &&
-        virGetLastErrorCode() != VIR_ERR_OPERATION_UNSUPPORTED)
-        return;
+    if (report->active && virDomainGetJobStats(domain, &type, &params, &n, 0) < 0) {
+        /* "Only on the source host": what it has is an incoming one. */
+        report->arriving = virGetLastErrorCode() == VIR_ERR_OPERATION_UNSUPPORTED;
+        if (!report->arriving)
+            return;
+    }
     (void)virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
     virTypedParamsFree(params, n);
     report->job_known = true;

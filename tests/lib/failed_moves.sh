@@ -55,7 +55,7 @@ fresh() {
         n=$(($(cat "$boxes/asked") % AUDIENCES + 1))
         echo $n >"$boxes/asked"
         token=$(on "$1" guest_run "$boxes/$1" moving 25 "virtid-agent token -a a$n" 2>/dev/null |
-            grep -oE '[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+' | tail -n 1)
+            grep -oE 'eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+' | tail -n 1) # a host's name has dots, too
         [ -n "$token" ] && {
             echo "$token"
             return 0
@@ -111,6 +111,11 @@ epoch_of_lease() {
 }
 
 # ---- a migration under way ----
+
+# migrates FROM TO: nothing disturbs it.
+migrates() {
+    migrate moving "$1" "$2" --persistent && on "$2" in_state moving running
+}
 
 # begin_move FROM TO [OPTION...]: so slow that what follows happens in the middle of it; returns there.
 begin_move() {

@@ -251,6 +251,25 @@ what_arrived_without_an_epoch_asks_again_for_a_minute(void **state)
     assert_false(vm_waits_for_source(rig->vm, now + 30000));
 }
 
+/* Where libvirt does not call its hook. */
+static void
+one_that_no_hook_announced_is_known_by_its_job(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report = hostd_rig_seen(rig, true, 4);
+
+    report->paused = report->stopped_to_move = true;
+    reconcile_take(&rig->hostd, report);
+    assert_false(vm_is_incoming(rig->vm));
+    report = hostd_rig_seen(rig, true, 4);
+    report->paused = report->stopped_to_move = report->job_known = report->arriving = true;
+    reconcile_take(&rig->hostd, report);
+    assert_true(vm_is_incoming(rig->vm));
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    tell(rig, WATCH_RESUMED_MIGRATED);
+    assert_true(!vm_is_incoming(rig->vm) && rig->vm->record.run_k);
+}
+
 /* As the hook leaves it when no daemon answers. */
 static void
 mark_missed(struct hostd_rig *rig, const char *lines)
@@ -293,6 +312,7 @@ main(void)
         ARRIVING_TEST(a_switch_over_that_was_taken_back_is_none),
         ARRIVING_TEST(a_rest_that_got_the_lease_again_may_be_paused),
         ARRIVING_TEST(what_arrived_without_an_epoch_asks_again_for_a_minute),
+        ARRIVING_TEST(one_that_no_hook_announced_is_known_by_its_job),
         ARRIVING_TEST(a_daemon_that_has_just_started_ends_no_hand_over),
         ARRIVING_TEST(once_it_has_looked_it_says_that_the_job_is_over),
         ARRIVING_TEST(a_paused_rest_that_only_libvirt_knows_has_no_right),
