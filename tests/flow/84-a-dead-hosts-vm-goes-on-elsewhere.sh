@@ -182,4 +182,12 @@ check then_it_has_no_token status_is 3 vm b none -w 5
 check a_new_identity_begins shows "placed on host 'sim-b'" place "$id" sim-b --reincarnate --force
 check and_proves_itself vm b third
 check as_the_next_generation test "$(claim "$SERVICE/third" "t['claims']['virtid']['gen']")" -eq 1
+
+# A placement asks its host first: one that does not know the VM says so, and that it is silent then counts.
+check a_host_that_does_not_know_it_answers shows "placed on host 'host-b'" place "$id" host-b
+check it_is_placed_elsewhere shows "placed on host 'host-c'" place "$id" host-c
+kill_host host-b
+check one_that_has_spoken_and_is_silent_is_not_named fails place "$id" host-b
+check and_why_is_said said "host-b does not answer"
+check but_by_force shows "placed on host 'host-b'" place "$id" host-b --force
 plan
