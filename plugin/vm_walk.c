@@ -185,7 +185,7 @@ add_lease(json_t *steps, const struct vm *vm)
     } else if (!vm_needs_lease(vm) && vm->record.steps[STEP_LEASE].state == STEP_FAILED) {
         add_step(steps, vm, STEP_LEASE, "lease"); /* refused when it was to be provisioned */
     } else if (!vm_needs_lease(vm)) {
-        add(steps, "lease", "waiting", vm->record.n_ends ? "off; its last end is not reported yet" : "off; reserved for this host at the next start",
+        add(steps, "lease", "waiting", vm->record.n_ends ? "off; its last end is not reported yet" : "off; the next start asks for it",
             NULL, NULL);
     } else {
         snprintf(seen, sizeof seen, "%s; the service's last answer: %s%s%s", reason,

@@ -11,7 +11,7 @@
 set -eu
 
 VIRTID=${VIRTID:-virtid}
-TRIES=20 PAUSE=5 # a service that has just started waits a minute for its hosts
+TRIES=20 PAUSE=${VIRTID_PAUSE:-5} # a service that has just started waits a minute for its hosts
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
     echo "Usage: evacuate-host.sh HOST [TO]" >&2

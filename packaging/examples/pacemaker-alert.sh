@@ -16,7 +16,7 @@
 set -u
 
 VIRTID=${VIRTID:-virtid}
-TRIES=5 PAUSE=4 # Pacemaker gives an alert 30 s
+TRIES=5 PAUSE=${VIRTID_PAUSE:-4} # seconds; Pacemaker gives an alert 30
 OLD=120         # an alert that comes later may mean a node that has come back
 
 [ "${CRM_alert_kind:-}" = fencing ] || exit 0

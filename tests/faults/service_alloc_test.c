@@ -255,6 +255,23 @@ audit(void)
     return list("/v1/admin/audit?limit=20", &full);
 }
 
+/* The holder is dead, says an operator; what it held is its again with its next word, since nobody took it. */
+static int
+fence(void)
+{
+    (void)sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false);
+    return ask_counted(ON_ADMIN, "POST", "/v1/admin/hosts/a.example/fence", json_object(), 200);
+}
+
+static int
+retire(void)
+{
+    char path[100];
+
+    snprintf(path, sizeof path, "/v1/admin/vms/%s/retire", vm.text);
+    return ask_counted(ON_ADMIN, "POST", path, json_object(), 200);
+}
+
 static int
 bundle(void)
 {
@@ -380,6 +397,23 @@ operators_are_told_the_whole_or_nothing(void **state)
     RUN(CASES);
 }
 
+static void
+a_lease_is_ended_whole_or_not(void **state)
+{
+    static const struct alloc_case CASES[] = {
+        { "fence", fence, service_goes_on },
+        { "retire", retire, service_goes_on },
+    };
+    struct store_vm stored;
+    struct error err;
+
+    (void)state;
+    RUN(CASES);
+    assert_int_equal(store_vm_find(the_api.service.store, &vm.uuid, &stored, &err), 0);
+    assert_int_equal(stored.lease.st, LEASE_FREE);
+    assert_string_equal(stored.lease.hol, "");
+}
+
 static int
 set_up(void **state)
 {
@@ -425,6 +459,7 @@ main(void)
         cmocka_unit_test(a_signer_without_memory_signs_nothing),
         cmocka_unit_test(provisioning_without_memory_is_refused_whole),
         cmocka_unit_test(operators_are_told_the_whole_or_nothing),
+        cmocka_unit_test(a_lease_is_ended_whole_or_not), /* last: the VM has no identity behind it */
     };
 
     return cmocka_run_group_tests_name("service_alloc", tests, set_up, tear_down);

@@ -57,6 +57,15 @@ command_for_scripts() {
     chmod +x "$SERVICE/virtid"
 }
 alert() { env VIRTID="$SERVICE/virtid" CRM_alert_kind=fencing "$@" sh "$srcdir/packaging/examples/pacemaker-alert.sh" >"$SERVICE/out" 2>&1; }
+# One that waits for its hosts at first: exit status 3, twice.
+later_command() {
+    cat >"$SERVICE/later" <<C
+#!/bin/sh
+echo "\$*" >>"$SERVICE/asked"
+[ "\$(wc -l <"$SERVICE/asked")" -ge 3 ] || exit 3
+C
+    chmod +x "$SERVICE/later"
+}
 status_is() {
     local want=$1
     shift
@@ -67,6 +76,7 @@ status_is() {
 service_up || { not_ok the_service_starts; plan; exit 1; }
 trap end_hosts EXIT
 command_for_scripts
+later_command
 for name in host-a host-b host-c; do
     check "${name//-/_}_joins" join_host "$name"
     up "$name" "${name//-/_}_is_up"
@@ -82,6 +92,9 @@ check at_a_terminal_it_asks unless on_terminal n host fence host-a
 check and_takes_a_no said "Is 'host-a' dead? Fence it?.*not confirmed\|^error: not confirmed"
 check a_look_changes_nothing shows "any other host may start each" host fence host-a --dry-run
 check nobody_gets_it_still refused host-b prepare
+check a_service_that_is_not_ready_is_asked_again alert VIRTID="$SERVICE/later" VIRTID_PAUSE=0 CRM_alert_node=host-x CRM_alert_task=off CRM_alert_rc=0
+check until_it_is test "$(cat "$SERVICE/asked")" = "$(printf 'host fence host-x --yes\n%.0s' 1 2 3)"
+check a_name_that_is_none_is_not_asked unless alert CRM_alert_node='host-a;id' CRM_alert_task=off CRM_alert_rc=0
 check an_alert_of_another_kind_is_none alert CRM_alert_kind=node CRM_alert_node=host-a CRM_alert_task=off CRM_alert_rc=0
 check an_alert_of_a_fence_that_failed_is_none alert CRM_alert_node=host-a CRM_alert_task=off CRM_alert_rc=1
 check an_alert_that_comes_late_is_none alert CRM_alert_node=host-a CRM_alert_task=off CRM_alert_rc=0 CRM_alert_timestamp_epoch=1000
@@ -169,4 +182,12 @@ check then_it_has_no_token status_is 3 vm b none -w 5
 check a_new_identity_begins shows "placed on host 'sim-b'" place "$id" sim-b --reincarnate --force
 check and_proves_itself vm b third
 check as_the_next_generation test "$(claim "$SERVICE/third" "t['claims']['virtid']['gen']")" -eq 1
+
+# A placement asks its host first: one that does not know the VM says so, and that it is silent then counts.
+check a_host_that_does_not_know_it_answers shows "placed on host 'host-b'" place "$id" host-b
+check it_is_placed_elsewhere shows "placed on host 'host-c'" place "$id" host-c
+kill_host host-b
+check one_that_has_spoken_and_is_silent_is_not_named fails place "$id" host-b
+check and_why_is_said said "host-b does not answer"
+check but_by_force shows "placed on host 'host-b'" place "$id" host-b --force
 plan

@@ -424,12 +424,17 @@ step(struct history *h)
                                                                : next_random(&h->seed) % 4};
     struct lease_record before = h->r;
     struct lease_word word = {.answer = LEASE_ACK};
+    struct error err;
     bool was_others;
 
     h->now.now_ms += next_random(&h->seed) % 40000;
     h->now.grace = next_random(&h->seed) % 16 == 0;
     was_others = before.st == LEASE_RUNS && strcmp(before.hol, host) != 0;
-    switch (next_random(&h->seed) % 5) {
+    switch (next_random(&h->seed) % 32 ? next_random(&h->seed) % 5 : 5) {
+    case 5: /* an operator: that host is dead */
+        (void)lease_fence(&h->r, host, &h->now, &err);
+        assert_false(!h->now.grace && h->r.st != LEASE_FREE && strcmp(h->r.hol, host) == 0);
+        break;
     case 0:
         lease_acquire(&h->r, host, &h->now, &word);
         break;
