@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/confirm.h"
 #include "cli/daemon_client.h"
 #include "cli/table.h"
 #include "cli/when.h"
@@ -83,6 +84,15 @@ cmd_host_approve(const struct cli *cli, int argc, char **argv)
     return EXIT_DONE;
 }
 
+/* "fenced" until it comes back in another boot; with a word more if it was not dead. */
+static const char *
+state_word(const json_t *host)
+{
+    if (!json_object_get(host, "fenced"))
+        return daemon_text(host, "state", "");
+    return json_is_true(json_object_get(host, "fenced_alive")) ? "fenced, alive" : "fenced";
+}
+
 int
 cmd_host_list(const struct cli *cli, int argc, char **argv)
 {
@@ -109,7 +119,7 @@ cmd_host_list(const struct cli *cli, int argc, char **argv)
         return cli_fail(&err);
     json_array_foreach(hosts, i, host) {
         char when[WHEN_MAX];
-        const char *cells[] = { daemon_text(host, "name", ""), daemon_text(host, "state", ""),
+        const char *cells[] = { daemon_text(host, "name", ""), state_word(host),
                                 daemon_text(host, "fingerprint", ""),
                                 when_ago(json_object_get(host, "last_seen"), when),
                                 daemon_text(host, "vms", ""), daemon_text(host, "hook", "") };
@@ -118,19 +128,6 @@ cmd_host_list(const struct cli *cli, int argc, char **argv)
             return cli_fail(&err);
     }
     return table_print(table, &err) < 0 ? cli_fail(&err) : EXIT_DONE;
-}
-
-static bool
-is_confirmed(const char *name)
-{
-    char line[8] = "";
-
-    if (!isatty(STDIN_FILENO))
-        return false;
-    printf("Host '%s' loses its certificates; its VMs run on but get no tokens. Remove it? [y/N] ",
-           name);
-    fflush(stdout);
-    return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
 }
 
 int
@@ -149,10 +146,9 @@ cmd_host_remove(const struct cli *cli, int argc, char **argv)
     }
     if (argc - optind != 1)
         return cli_usage("remove which host?");
-    if (!yes && !is_confirmed(argv[optind])) {
-        error_set(&err, ERROR_DENIED, "not confirmed; say --yes");
+    if (confirm(yes, &err, "Host '%s' loses its certificates; its VMs run on but get no tokens. Remove it?",
+                argv[optind]) < 0)
         return cli_fail(&err);
-    }
     if (ask_about(cli, "DELETE", argv[optind], "", NULL, &answer, &err) < 0)
         return cli_fail(&err);
     printf("Host '%s' removed\n", argv[optind]);

@@ -121,6 +121,25 @@ print_members(const char *prefix, const json_t *object)
     }
 }
 
+/* Where it was and is: "on A since T until U". */
+static void
+print_trail(const json_t *trail, bool more)
+{
+    char line[200], since[WHEN_MAX], until[WHEN_MAX];
+    json_t *stay;
+    size_t i;
+
+    json_array_foreach(trail, i, stay) {
+        const json_t *end = json_object_get(stay, "until");
+
+        snprintf(line, sizeof line, "%son %s since %s%s%s%s%s%s", more && i == 0 ? "... " : "",
+                 daemon_text(stay, "host", ""), when_at(json_object_get(stay, "since"), since),
+                 end ? " until " : "", end ? when_at(end, until) : "", end ? " (" : "",
+                 end ? daemon_text(stay, "end", "") : "", end ? ")" : "");
+        table_pair("trail", line);
+    }
+}
+
 int
 cmd_info(const struct cli *cli, int argc, char **argv)
 {
@@ -144,7 +163,14 @@ cmd_info(const struct cli *cli, int argc, char **argv)
     if (cli->json)
         return print_json(full);
     json_array_foreach(full, i, vm) {
+        json_t *trail = json_incref(json_object_get(vm, "trail"));
+        bool more = json_is_true(json_object_get(vm, "trail_more"));
+
+        json_object_del(vm, "trail");
+        json_object_del(vm, "trail_more");
         print_members("", vm);
+        print_trail(trail, more);
+        json_decref(trail);
         putchar('\n');
     }
     return EXIT_DONE;
@@ -153,20 +179,22 @@ cmd_info(const struct cli *cli, int argc, char **argv)
 int
 cmd_place(const struct cli *cli, int argc, char **argv)
 {
-    static const struct option options[] = { { "force", no_argument, NULL, 'f' }, { 0 } };
+    static const struct option options[] = { { "force", no_argument, NULL, 'f' },
+                                             { "reincarnate", no_argument, NULL, 'r' },
+                                             { 0 } };
     CLEANUP(json_decref) json_t *list = NULL;
     CLEANUP(json_decref) json_t *answer = NULL;
     CLEANUP(json_decref) json_t *body = NULL;
     struct error err = { 0 };
-    bool force = false;
+    bool force = false, reincarnate = false;
     char path[80];
     const char *uuid;
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 'f')
+        if (option != 'f' && option != 'r')
             return cli_usage("wrong option");
-        force = true;
+        *(option == 'f' ? &force : &reincarnate) = true;
     }
     if (argc - optind != 2 || !name_is_host(argv[optind + 1]))
         return cli_usage("place takes one domain and one host");
@@ -178,7 +206,7 @@ cmd_place(const struct cli *cli, int argc, char **argv)
         return cli_usage("place one domain at a time");
     uuid = list ? daemon_text(json_array_get(list, 0), "uuid", "") : argv[optind];
     snprintf(path, sizeof path, "/v1/admin/vms/%.36s/place", uuid);
-    body = json_pack("{s:s, s:b}", "host", argv[optind + 1], "force", force);
+    body = json_pack("{s:s, s:b, s:b}", "host", argv[optind + 1], "force", force, "reincarnate", reincarnate);
     if (daemon_ask(cli->service_socket, "POST", path, body, &answer, &err) < 0)
         return cli_fail(&err);
     printf("Domain '%s' placed on host '%s'\n", argv[optind], argv[optind + 1]);

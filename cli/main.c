@@ -39,6 +39,12 @@ const struct command command_table[] = {
     { "host list", "", "hosts: state, fingerprint, last seen", "", cmd_host_list },
     { "host remove", "NAME [--yes]", "end a host's certificates and rights at once",
       "  --yes                 do not ask\n", cmd_host_remove },
+    { "host fence", "NAME [--to HOST] [--yes] [--dry-run]",
+      "a host is dead: end its leases, so that its VMs start elsewhere",
+      "  --to HOST             keep them for this host alone (default: any other host)\n"
+      "  --yes                 do not ask\n"
+      "  --dry-run             say what would happen, change nothing\n",
+      cmd_host_fence },
     { "enable", "DOMAIN...|--all [--install-agent] [--dry-run]",
       "give domains what an identity needs: marker, vTPM, channel",
       "  --all                 every domain of this host; one that fails stops nothing\n"
@@ -47,8 +53,12 @@ const struct command command_table[] = {
       cmd_enable },
     { "disable", "DOMAIN... [--dry-run]", "take marker and channel away (the vTPM stays)",
       "  --dry-run             show the change of the XML, change nothing\n", cmd_disable },
-    { "place", "DOMAIN HOST [--force]", "name the host that may run a VM",
-      "  --force               although another host holds its lease\n", cmd_place },
+    { "place", "DOMAIN HOST [--force] [--reincarnate]", "name the host that may run a VM",
+      "  --force               although another host holds its lease, or this one does not answer\n"
+      "  --reincarnate         begin a new identity under the UUID of one that was retired\n",
+      cmd_place },
+    { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
+      "  --yes                 do not ask\n", cmd_retire },
     { "list", "[DOMAIN...]", "identities: state, host, lease, factors", "", cmd_list },
     { "info", "DOMAIN...", "all that is known of an identity", "", cmd_info },
     { "why", "DOMAIN...", "walk the flow: where a VM stands, what was seen, what repairs it", "",

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "lib/common/clock.h"
 
@@ -27,5 +28,16 @@ when_ago(const json_t *ms, char ret[static WHEN_MAX])
     else if (n >= 120)
         n /= 60, unit = "min";
     snprintf(ret, WHEN_MAX, seconds < 0 ? "in %lld %s" : "%lld %s ago", (long long)n, unit);
+    return ret;
+}
+
+const char *
+when_at(const json_t *ms, char ret[static WHEN_MAX])
+{
+    time_t seconds = (time_t)(json_is_integer(ms) ? json_integer_value(ms) / 1000 : 0);
+    struct tm tm;
+
+    if (seconds <= 0 || !localtime_r(&seconds, &tm) || strftime(ret, WHEN_MAX, "%F %T %z", &tm) == 0)
+        snprintf(ret, WHEN_MAX, "never");
     return ret;
 }

@@ -128,12 +128,26 @@ arriving_failed(struct vm *vm)
 }
 
 void
+arriving_unasked(struct vm *vm)
+{
+    vm->record.run_k = true;
+    vm->record.run_resumed = false;
+    vm_save(vm);
+    lease_report_soon(vm);
+}
+
+void
 arriving_resumed(struct vm *vm)
 {
-    if (!vm_is_incoming(vm))
-        return; /* at the source, when a migration was given up: it never stopped being this run */
+    if (!vm_is_incoming(vm)) {
+        /* At the source, when libvirt gave a migration up: it never stopped being this run, and is behind no switch-over. */
+        vm->record.run_switched = false;
+        vm_save(vm);
+        return;
+    }
     vm->incoming = false;
     vm->record.run_k = vm->record.run_resumed = true;
+    vm->arrived_ms = clock_monotonic_ms();
     vm_save(vm);
     log_notice("event=arrived vm=%s epoch=%llu", vm->record.name, (unsigned long long)vm->record.e);
     lease_report_soon(vm);

@@ -15,5 +15,7 @@ void arriving_begin(struct vm *vm, struct hook_call *call);
 void arriving_prepare(struct vm *vm, struct hook_call *call);
 /* It was announced and did not come. */
 void arriving_failed(struct vm *vm);
+/* libvirt shows an incoming migration that its hook has not announced. */
+void arriving_unasked(struct vm *vm);
 /* Its memory is here, and it runs. */
 void arriving_resumed(struct vm *vm);

@@ -65,7 +65,9 @@ struct vm {
     int id;
     bool incoming;             /* `migrate` came before `prepare`, and its memory has not arrived */
     bool leaving;              /* a migration out of here is under way */
+    uint64_t looked;           /* the hand-over that libvirt's job was looked at for; 0 none in this process */
     uint64_t pull;             /* the service's question that is to be answered when libvirt was looked at; 0 none */
+    int64_t arrived_ms;        /* when its memory had arrived, 0 never */
     int64_t memory_ms;         /* when `migrate` or `restore` came last, 0 never */
     int64_t starting_since_ms; /* with RUN_STARTING */
     bool run_confirmed;        /* record.run was compared with what runs */
@@ -80,6 +82,7 @@ struct vm {
     enum lease_answer answer;  /* last one, 0 none */
     char holder[NAME_HOST_MAX + 1];
     int64_t holder_seconds;
+    bool told_no_right;        /* that it runs here without right was said, and is so still */
     bool asking;               /* what the service knows of it is on the way */
     int64_t next_ask_ms;
     json_t *service_steps;     /* last heard, for `why`; NULL never */

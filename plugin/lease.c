@@ -16,7 +16,7 @@
 #include "plugin/service.h"
 #include "plugin/vms.h"
 
-enum { PROBE_EVERY_MS = 3000 /* while the service is down, or waits for its hosts (grace) */ };
+enum { PROBE_EVERY_MS = 3000 /* while the service is down, or waits for its hosts (grace) or for a source */ };
 
 /* The job comes first, so that the thread's pointer is ours. */
 struct request {
@@ -54,7 +54,7 @@ add_vm(struct request *r, struct vm *vm)
     into->view = present_view(vm);
     into->k = vm->record.run_k;
     into->e = vm->record.e;
-    into->kk = vm->record.kn;
+    into->kk = into->view == VIEW_RUN ? vm_hand_over_judged(vm) : vm->record.kn;
     r->vms[r->job.report.n_vms] = vm;
     r->generation[r->job.report.n_vms] = vm->generation;
     r->job.report.n_vms++;
@@ -151,6 +151,14 @@ keep_receipt(struct vm *vm, const struct lease_result *result)
     return true;
 }
 
+/* A hand-over goes on until libvirt shows that nothing leaves. */
+static void
+look_for_job(const struct vm *vm)
+{
+    if (vm->looked != vm->record.kn && vm->active && vm->hostd->watch)
+        libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
+}
+
 /* ok or candidate, and still the run that asked. */
 static bool
 take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bool *ret_new)
@@ -163,8 +171,29 @@ take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bo
     vm->lease_until_ms = sent_ms + LEASE_MS;
     if (!*ret_new)
         return changed;
-    vm->record.e = vm->record.run_e = result->e;
+    vm_begin_epoch(vm, result->e);
     return true;
+}
+
+/* Another host has it, or nobody may: it gets no tokens here, and that is all that is done to it. */
+static void
+say_no_right(struct vm *vm, enum lease_view view)
+{
+    bool runs = (vm->active || vm->record.run[0]) && !vm->start && (view == VIEW_RUN || view == VIEW_JOB);
+    bool refused = vm->answer == LEASE_FOREIGN || vm->answer == LEASE_MOVING || vm->answer == LEASE_RETIRED;
+    bool told = vm->told_no_right;
+
+    if (vm->answer == LEASE_GRACE)
+        return;
+    vm->told_no_right = runs && refused;
+    if (told || !vm->told_no_right)
+        return;
+    if (vm->answer == LEASE_RETIRED)
+        log_warning("event=no-right vm=%s its identity was retired; it runs on here, without tokens", vm->record.name);
+    else
+        log_warning("event=no-right vm=%s holder=%s it must not go on here, and gets no tokens; nothing is stopped: "
+                    "destroy it here, or virtid place %s %s --force",
+                    vm->record.name, vm->holder[0] ? vm->holder : "-", vm->record.name, vm->hostd->identity->name);
 }
 
 static void
@@ -189,12 +218,16 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
         vm_save(vm);
     if (granted && is_news && view == VIEW_RUN)
         vm->dirty = true;
+    if (granted && view == VIEW_RUN)
+        look_for_job(vm);
     if (new_epoch)
         log_notice("event=lease vm=%s epoch=%llu", vm->record.name, (unsigned long long)vm->record.e);
     if (vm->channel && (new_epoch || (granted && !had)))
         host_channel_hello(vm->channel);
-    /* An operator gave it to another host: what has not touched the disk yet ends. */
-    if (vm->provision && (result->answer == LEASE_FOREIGN || result->answer == LEASE_MOVING)) {
+    say_no_right(vm, view);
+    /* An operator gave it to another host, or to none: what has not touched the disk yet ends. */
+    if (vm->provision && (result->answer == LEASE_FOREIGN || result->answer == LEASE_MOVING ||
+                          result->answer == LEASE_RETIRED)) {
         vm->lease_until_ms = 0;
         provision_hurry(vm);
     }
@@ -215,8 +248,10 @@ static void
 take_results(struct request *r)
 {
     for (size_t i = 0; i < r->job.report.n_vms; i++) {
-        const struct lease_result *result = find_result(r, r->vms[i]);
+        const struct lease_result *result = r->vms[i] ? find_result(r, r->vms[i]) : NULL;
 
+        if (!r->vms[i]) /* it was asked for, and is none of ours */
+            continue;
         r->vms[i]->reporting = false;
         if (r->job.failed == 0 && result)
             take_result(r->vms[i], r->vms[i]->generation == r->generation[i],
@@ -246,6 +281,13 @@ tell_acquirer(struct request *r)
         r->done(vm, LEASE_REFUSED, why);
         return;
     }
+    if (vm->answer == LEASE_RETIRED) {
+        snprintf(why, sizeof why, "its identity was retired; virtid place %s %s --reincarnate begins a new one, virtid "
+                 "disable lets it start without",
+                 vm->record.name, r->hostd->identity->name);
+        r->done(vm, LEASE_REFUSED, why);
+        return;
+    }
     if (vm->answer != LEASE_FOREIGN && vm->answer != LEASE_MOVING) {
         snprintf(why, sizeof why, "the token service answered \"%s\"",
                  vm->answer ? lease_answer_name(vm->answer) : "nothing");
@@ -254,6 +296,12 @@ tell_acquirer(struct request *r)
     }
     if (!vm->holder[0]) {
         snprintf(why, sizeof why, "it is given to no host before an operator says so: virtid place %s %s",
+                 vm->record.name, r->hostd->identity->name);
+        r->done(vm, LEASE_REFUSED, why);
+        return;
+    }
+    if (vm->answer == LEASE_FOREIGN && vm->holder_seconds == 0) { /* lapsed, or off and reserved */
+        snprintf(why, sizeof why, "it is %s's, which had it last; to run it here: virtid place %s %s", vm->holder,
                  vm->record.name, r->hostd->identity->name);
         r->done(vm, LEASE_REFUSED, why);
         return;
@@ -267,10 +315,14 @@ tell_acquirer(struct request *r)
 
 /* A word said in grace was not taken down: it is said again before the next renewal is due. */
 static bool
-was_grace(const struct request *r)
+is_said_again(const struct request *r)
 {
     for (size_t i = 0; r->job.failed == 0 && i < r->job.n_results; i++) {
         if (r->job.results[i].answer == LEASE_GRACE)
+            return true;
+    }
+    for (size_t i = 0; r->job.failed == 0 && i < r->job.report.n_vms; i++) {
+        if (vm_waits_for_source(r->vms[i], clock_monotonic_ms()))
             return true;
     }
     return false;
@@ -324,7 +376,7 @@ request_is_done(void *context)
         tell_acquirer(r);
     else if (r->job.failed < 0)
         hostd->next_report_ms = clock_monotonic_ms() + retry_ms(&r->job.error);
-    if (was_grace(r))
+    if (is_said_again(r))
         report_within(hostd, PROBE_EVERY_MS);
     free(r);
 }
@@ -400,6 +452,20 @@ lease_answer_pull(struct vm *vm)
         enroll_thread_submit(vm->hostd->enroll, &r->job);
     }
     vm->pull = 0;
+}
+
+void
+lease_answer_unknown(struct hostd *hostd, const struct vm_uuid *uuid, uint64_t pull)
+{
+    struct request *r = hostd->enroll ? new_request(hostd) : NULL;
+
+    if (!r)
+        return;
+    r->job.report.vms[0] = (struct lease_report_vm){ .uuid = *uuid, .view = VIEW_OFF };
+    r->job.report.n_vms = 1;
+    r->job.report.pull = pull;
+    r->job.urgent = true;
+    enroll_thread_submit(hostd->enroll, &r->job);
 }
 
 /*

@@ -31,6 +31,8 @@ void lease_hand_over(struct vm *vm, lease_acquired *done);
 
 /* The service wants to hear of this VM now (vm->pull), and libvirt was just looked at. */
 void lease_answer_pull(struct vm *vm);
+/* The same of a VM that is not managed here: it is not here. */
+void lease_answer_unknown(struct hostd *hostd, const struct vm_uuid *uuid, uint64_t pull);
 
 /* The run (or provisioning) of `vm` is over: journal it, give up the epoch, report. */
 void lease_end(struct vm *vm, enum lease_view view);

@@ -37,12 +37,13 @@ is_starting(const struct vm *vm)
 
 /* A run that we did not let start, or do not know any more: no epoch is its own yet. */
 static void
-adopt_unknown(struct vm *vm, const char *run, bool came_in)
+adopt_unknown(struct vm *vm, const char *run, bool came_in, bool resumed)
 {
     snprintf(vm->record.run, sizeof vm->record.run, "%s", run);
     vm->record.e = vm->record.run_e = 0;
     vm->record.run_k = came_in;
-    vm->record.run_resumed = true;
+    vm->record.run_resumed = resumed;
+    vm->arrived_ms = came_in && resumed ? clock_monotonic_ms() : 0;
     vm->generation++;
     log_notice("event=run vm=%s known=no", vm->record.name);
 }
@@ -75,7 +76,8 @@ compare_run(struct vm *vm, const struct watch_report *report, const struct misse
     } else if (strcmp(vm->record.run, run) != 0) {
         if (vm->record.run[0])
             stopping_unwatched(vm, false);
-        adopt_unknown(vm, run, came_in);
+        /* Announced while nobody listened, and still paused: its memory has not arrived. */
+        adopt_unknown(vm, run, came_in, !(missed->came_in && report->paused));
     }
     vm->record.ran = true;
     vm->record.clean = false;
@@ -116,23 +118,39 @@ leave_behind(struct vm *vm)
 
     memcpy(run, vm->record.run, sizeof run);
     lease_end(vm, VIEW_OUT);
-    adopt_unknown(vm, run, false);
+    adopt_unknown(vm, run, false, true);
     vm->record.run_left = true;
+    vm->record.run_switched = false;
     vm_save(vm);
+}
+
+/* Paused behind a switch-over that we saw, or that libvirt remembers. */
+static bool
+is_left_over(const struct vm *vm, const struct watch_report *report)
+{
+    return report->paused && (vm->record.run_switched || report->stopped_to_move) && !vm->record.run_left &&
+           !vm_is_incoming(vm);
 }
 
 static void
 see_migration(struct vm *vm, const struct watch_report *report)
 {
-    bool was_leaving = vm->leaving;
+    bool was_leaving = vm->leaving, was_looked = vm->looked == vm->record.kn;
 
+    if (report->arriving && vm->record.e == 0 && !vm->record.run_k)
+        arriving_unasked(vm);
     if (vm_is_incoming(vm) && !report->paused) /* its event was missed */
         arriving_resumed(vm);
-    if (report->job_known)
+    if (report->job_known) {
         vm->leaving = report->leaving;
-    if (vm->record.run_switched && !vm->record.run_left && report->paused && report->job_known && !report->leaving)
+        vm->looked = vm->record.kn;
+    }
+    if (is_left_over(vm, report) && report->job_known && !report->leaving)
         leave_behind(vm);
-    if (was_leaving != vm->leaving)
+    /* A daemon that has just started: what became of the job that its journal tells of? */
+    if (!report->job_known && vm->hostd->watch && !vm_is_incoming(vm) && (!was_looked || is_left_over(vm, report)))
+        libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
+    if (was_leaving != vm->leaving || (report->job_known && !was_looked))
         lease_report_soon(vm);
 }
 

@@ -12,6 +12,7 @@
 #include "lib/wire/bundle.h"
 #include "lib/wire/problem.h"
 #include "plugin/channels.h"
+#include "plugin/lease.h"
 #include "plugin/vms.h"
 
 enum {
@@ -125,8 +126,10 @@ answer_pull(void *context)
     for (size_t i = 0; i < p->pull.n; i++) {
         struct vm *vm = vms_find(p->hostd, &p->pull.uuids[i]);
 
-        if (!vm || !vm->record.managed)
+        if (!vm || !vm->record.managed) {
+            lease_answer_unknown(p->hostd, &p->pull.uuids[i], p->pull.pull);
             continue;
+        }
         vm->pull = p->pull.pull;
         libvirt_watch_look(p->hostd->watch, &vm->record.uuid);
     }

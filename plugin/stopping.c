@@ -34,7 +34,7 @@ end_run(struct vm *vm, enum lease_view view, bool clean)
         event_free(vm->ending);
     vm->ending = NULL;
     vm->active = vm->paused = vm->incoming = vm->leaving = false;
-    vm->memory_ms = 0;
+    vm->memory_ms = vm->arrived_ms = 0;
     vm->run_confirmed = vm->hook_seen = vm->started_event = vm->hook_judged = vm->restart_pending = false;
     vm->id = -1;
     host_channel_free(vm->channel);

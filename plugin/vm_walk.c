@@ -150,6 +150,24 @@ add_agent_due(json_t *steps, const struct vm *vm)
         add(steps, "install-agent", "waiting", "it will be brought in now", NULL, NULL);
 }
 
+/* It runs, and another host has it: after a fence, a migration, or a definition that stayed behind. */
+static void
+add_no_right(json_t *steps, const struct vm *vm)
+{
+    char seen[300], repair[NAME_DOMAIN_MAX * 2 + NAME_HOST_MAX + 120];
+
+    if (vm->answer == LEASE_RETIRED) {
+        add(steps, "lease", "bad", "its identity was retired; it runs on here, without tokens", "an identity that goes on",
+            problem_find("retired")->repair);
+        return;
+    }
+    snprintf(seen, sizeof seen, "it must not go on here: %s holds the lease (%lld s left); nothing is stopped",
+             vm->holder[0] ? vm->holder : "another host", (long long)vm->holder_seconds);
+    snprintf(repair, sizeof repair, "virsh destroy %s here; if this is the one that is meant: virtid place %s %s --force",
+             vm->record.name, vm->record.name, vm->hostd->identity ? vm->hostd->identity->name : "HOST");
+    add(steps, "lease", "bad", seen, "the lease of this VM", repair);
+}
+
 static void
 add_lease(json_t *steps, const struct vm *vm)
 {
@@ -157,7 +175,10 @@ add_lease(json_t *steps, const struct vm *vm)
     char seen[300];
     bool may = vm_may_sign(vm, clock_monotonic_ms(), &reason) != 0;
 
-    if (may) {
+    if ((vm->active || vm->record.run[0]) && !vm->start &&
+        (vm->answer == LEASE_FOREIGN || vm->answer == LEASE_RETIRED)) {
+        add_no_right(steps, vm);
+    } else if (may) {
         snprintf(seen, sizeof seen, "epoch %llu, %lld s left", (unsigned long long)vm->record.e,
                  (long long)((vm->lease_until_ms - clock_monotonic_ms()) / 1000));
         add(steps, "lease", "ok", seen, NULL, NULL);
@@ -171,7 +192,7 @@ add_lease(json_t *steps, const struct vm *vm)
                  vm->answer ? lease_answer_name(vm->answer) : "none", vm->holder[0] ? ", held by " : "",
                  vm->holder);
         add(steps, "lease", "bad", seen, "the lease of this VM",
-            vm->answer == LEASE_FOREIGN ? "stop one of the two; virtid place DOMAIN HOST says which host is meant"
+            vm->answer == LEASE_FOREIGN ? "virtid place DOMAIN HOST says which host is meant"
                                         : "it is asked for again every 15 s");
     }
     if (vm->start_problem[0])

@@ -12,7 +12,10 @@
 #include "lib/common/log.h"
 #include "plugin/no_channel.h"
 
-enum { MEMORY_COMES_MS = 600 * 1000 /* from migrate or restore to prepare, behind other people's hooks */ };
+enum {
+    MEMORY_COMES_MS = 600 * 1000, /* from migrate or restore to prepare, behind other people's hooks */
+    ARRIVED_MS = 60 * 1000,       /* that long a source may take to say that the VM has left it */
+};
 
 struct vm *
 vms_find(struct hostd *hostd, const struct vm_uuid *uuid)
@@ -129,6 +132,25 @@ bool
 vm_is_enrolled(const struct vm *vm)
 {
     return vm->record.steps[STEP_ACCOUNT].state == STEP_DONE;
+}
+
+uint64_t
+vm_hand_over_judged(const struct vm *vm)
+{
+    return vm->looked == vm->record.kn ? vm->record.kn : 0;
+}
+
+bool
+vm_waits_for_source(const struct vm *vm, int64_t now_ms)
+{
+    return vm->record.run_k && vm->record.e == 0 && vm->arrived_ms != 0 && now_ms - vm->arrived_ms < ARRIVED_MS;
+}
+
+void
+vm_begin_epoch(struct vm *vm, uint64_t e)
+{
+    vm->record.e = vm->record.run_e = e;
+    vm->record.run_left = false;
 }
 
 const char *

@@ -28,6 +28,15 @@ bool vm_is_incoming(const struct vm *vm);
 /* A restore or an incoming migration was announced lately: its disk belongs to a memory we do not see. */
 bool vm_memory_comes(const struct vm *vm);
 bool vm_is_enrolled(const struct vm *vm); /* its account step is done */
+/*
+ * The newest hand-over of which we may say that it is over.  That there is no job ends one, so libvirt must have been
+ * looked at since it was heard of: a daemon that has just started knows its number, and no job yet.  0: none.
+ */
+uint64_t vm_hand_over_judged(const struct vm *vm);
+/* It came here lately by a migration that the service has not heard of: its guest has no epoch to prove itself in. */
+bool vm_waits_for_source(const struct vm *vm, int64_t now_ms);
+/* The service granted it: a paused rest that somebody let go on is the VM again. Not saved yet. */
+void vm_begin_epoch(struct vm *vm, uint64_t e);
 /* In short, for lists: "running", "off", "starting", "provisioning", "incoming". */
 const char *vm_state_word(const struct vm *vm);
 

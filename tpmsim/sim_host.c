@@ -347,6 +347,9 @@ judge_acquire(struct sim_lease *lease, const struct enroll_job *job, bool *ret_a
             "%s has the lease (%lld s left); if that is over: virtid place",
             result->holder[0] ? result->holder : "another host",
             (long long)result->seconds_left);
+    if (result && result->answer == LEASE_RETIRED)
+        return error_problem(err, ERROR_DENIED, "retired",
+                             "the identity was retired: virtid place --reincarnate begins a new one");
     *ret_again = result && result->answer == LEASE_GRACE;
     return error_set(err, ERROR_BUSY, "the token service answered \"%s\"",
                      result ? lease_answer_name(result->answer) : "nothing");

@@ -26,6 +26,7 @@ static const struct word ANSWERS[] = {
     { LEASE_GRACE, "grace" },
     { LEASE_UNKNOWN, "unknown" },
     { LEASE_NOT_MIGRATING, "not-migrating" },
+    { LEASE_RETIRED, "retired" }, /* an operator ended the identity: not of the model */
     { 0, NULL },
 };
 

@@ -17,7 +17,7 @@
 #include "lib/wire/vm_uuid.h"
 
 enum lease_view { VIEW_RUN = 1, VIEW_JOB, VIEW_INC, VIEW_OUT = 5, VIEW_OFF, VIEW_GO, VIEW_GM, VIEW_GU, VIEW_GI, VIEW_GR, VIEW_GV };
-enum lease_answer { LEASE_ACK = 1, LEASE_OK, LEASE_CANDIDATE, LEASE_FOREIGN, LEASE_MOVING, LEASE_GRACE, LEASE_UNKNOWN, LEASE_NOT_MIGRATING };
+enum lease_answer { LEASE_ACK = 1, LEASE_OK, LEASE_CANDIDATE, LEASE_FOREIGN, LEASE_MOVING, LEASE_GRACE, LEASE_UNKNOWN, LEASE_NOT_MIGRATING, LEASE_RETIRED };
 
 const char *lease_view_name(enum lease_view v);     /* "run", "off", "go", ... */
 int lease_view_find(const char *name, enum lease_view *ret, struct error *err);

@@ -36,7 +36,8 @@ static const struct problem table[] = {
     { "clock", 503, "The service's clock is behind its newest record", "set its clock; if it is right and was ahead before, start virtid-tokend once with --accept-clock" },
     { "claimed", 409, "Another host claimed this VM first", "`virtid why DOMAIN` names it; `virtid place DOMAIN HOST` settles it" },
     { "not-placed", 403, "No host is named for this VM", "`virtid place DOMAIN HOST`" },
-    { "retired", 403, "This VM's identity was retired", "define the VM with a new UUID" },
+    { "retired", 403, "This VM's identity was retired", "`virtid place DOMAIN HOST --reincarnate` begins a new one; or define the VM with a new UUID" },
+    { "host-silent", 503, "The host does not answer, and may have to tell of earlier runs", "start virtid-hostd there; `virtid place --force` does not wait for it" },
 
     /* hosts */
     { "pending-approval", 403, "The host is not approved yet", "compare the fingerprint and run `virtid host approve NAME`" },

@@ -118,8 +118,12 @@ look_at_job(struct libvirt_watch *watch, virDomainPtr domain, struct watch_repor
 
     if (!is_moving(watch, &report->uuid))
         return;
-    if (report->active && virDomainGetJobStats(domain, &type, &params, &n, 0) < 0)
-        return;
+    if (report->active && virDomainGetJobStats(domain, &type, &params, &n, 0) < 0) {
+        /* "Only on the source host": what it has is an incoming one. */
+        report->arriving = virGetLastErrorCode() == VIR_ERR_OPERATION_UNSUPPORTED;
+        if (!report->arriving)
+            return;
+    }
     (void)virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
     virTypedParamsFree(params, n);
     report->job_known = true;
@@ -146,6 +150,7 @@ tell_domain(struct libvirt_watch *watch, virDomainPtr domain)
     report.managed_save = report.persistent && virDomainHasManagedSaveImage(domain, 0) == 1;
     report.came_in = state == VIR_DOMAIN_RUNNING && reason == VIR_DOMAIN_RUNNING_MIGRATED;
     report.left_migrated = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_MIGRATED;
+    report.stopped_to_move = report.paused && reason == VIR_DOMAIN_PAUSED_MIGRATION;
     report.left_saved = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_SAVED;
     report.xml = virDomainGetXMLDesc(domain, 0);
     if (!report.xml)

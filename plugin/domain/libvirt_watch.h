@@ -50,7 +50,8 @@ struct watch_report {
     /* WATCH_DOMAIN: */
     bool active, paused, persistent, managed_save, came_in; /* came_in: libvirt's reason is "migrated" */
     bool left_migrated, left_saved;                         /* shut off, with that reason */
-    bool job_known, leaving; /* was it looked at; is a migration out of here under way */
+    bool stopped_to_move;                                   /* paused, and not by its user: by a migration */
+    bool job_known, leaving, arriving; /* was it looked at; is a migration out of here, or to here, under way */
     int id;
     char *xml; /* owned by the report; live when active */
     char *next_xml; /* what it will be when started again, if it runs without marker or channel; or NULL */

@@ -313,12 +313,12 @@ static void
 a_proof_without_memory_is_neither_accepted_nor_blamed(void **state)
 {
     static const struct alloc_case PENDING[] = {
-        { "challenge", challenge, service_goes_on },
-        { "first proof", first_proof, service_goes_on },
+        { .name = "challenge", .work = challenge, .check = service_goes_on },
+        { .name = "first proof", .work = first_proof, .check = service_goes_on },
     };
     static const struct alloc_case ENROLLED[] = {
-        { "refused proof", refused_proof, service_goes_on },
-        { "token", token, service_goes_on },
+        { .name = "refused proof", .work = refused_proof, .check = service_goes_on },
+        { .name = "token", .work = token, .check = service_goes_on },
     };
     static struct answer answer;
 
@@ -331,7 +331,7 @@ a_proof_without_memory_is_neither_accepted_nor_blamed(void **state)
 static void
 a_signer_without_memory_signs_nothing(void **state)
 {
-    static const struct alloc_case CASES[] = { { "signer", sign, NULL } };
+    static const struct alloc_case CASES[] = { { .name = "signer", .work = sign, .check = NULL } };
     CLEANUP(buf_clear) struct buf sealed = BUF(ROW_MAX), text = BUF(MINT_TOKEN_MAX);
     struct identity_row row = mint_fixture_row();
     struct mint_token_request request = mint_fixture_request();
@@ -353,10 +353,10 @@ static void
 provisioning_without_memory_is_refused_whole(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { "account", account, service_goes_on },
-        { "lease", lease, service_goes_on },
-        { "join", join, service_goes_on },
-        { "bundle", bundle, service_goes_on },
+        { .name = "account", .work = account, .check = service_goes_on },
+        { .name = "lease", .work = lease, .check = service_goes_on },
+        { .name = "join", .work = join, .check = service_goes_on },
+        { .name = "bundle", .work = bundle, .check = service_goes_on },
     };
 
     (void)state;
@@ -367,10 +367,13 @@ static void
 operators_are_told_the_whole_or_nothing(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { "audience", audience, service_goes_on }, { "settings", settings, service_goes_on },
-        { "audiences", audiences, service_goes_on },          { "hosts", hosts, service_goes_on },
-        { "one VM", one_vm, service_goes_on },                { "audit", audit, service_goes_on },
-        { "keys", keys, service_goes_on },
+        { .name = "audience", .work = audience, .check = service_goes_on },
+        { .name = "settings", .work = settings, .check = service_goes_on },
+        { .name = "audiences", .work = audiences, .check = service_goes_on },
+        { .name = "hosts", .work = hosts, .check = service_goes_on },
+        { .name = "one VM", .work = one_vm, .check = service_goes_on },
+        { .name = "audit", .work = audit, .check = service_goes_on },
+        { .name = "keys", .work = keys, .check = service_goes_on },
     };
 
     (void)state;

@@ -195,6 +195,7 @@ static int
 operator_steps(struct service_acks *a)
 {
     char path[100];
+    int status;
 
     end_grace(a);
     if (api_admin("POST", "/v1/admin/audiences",
@@ -209,8 +210,9 @@ operator_steps(struct service_acks *a)
     snprintf(path, sizeof path, "/v1/admin/vms/%s", vm.text);
     if (api_admin("PATCH", path, json_pack("{s:s,s:s}", "owner", "team", "mode", "strict")) != 200)
         return -1;
-    snprintf(path, sizeof path, "/v1/admin/vms/%s/place", vm.text);
-    if (api_admin("POST", path, json_pack("{s:s,s:b}", "host", other.name, "force", 1)) != 200)
+    status = sim_host_placed(&other, &vm.uuid, json_pack("{s:b}", "force", 1));
+    a->seq = the_api.seq;
+    if (status != 200)
         return -1;
     a->placed = true;
     return 0;

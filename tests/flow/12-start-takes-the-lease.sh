@@ -5,66 +5,11 @@ set -u
 srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/service.sh
 . "$srcdir/tests/lib/service.sh"
+# shellcheck source=tests/lib/hosts.sh
+. "$srcdir/tests/lib/hosts.sh"
 
 uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8
 xml=$srcdir/tests/data/domain/managed.xml
-declare -A pids
-
-# host NAME: its folder.
-host() { echo "$SERVICE/$1"; }
-
-join_host() {
-    local dir
-    dir=$(host "$1")
-    mkdir -p "$dir/run" "$dir/state"
-    printf '[host]\nname = %s\nlibvirt_uri = test:///default\nstate_dir = %s\nrun_dir = %s\npriv_socket = %s\n' \
-        "$1" "$dir/state" "$dir/run" "$dir/none" >"$dir/hostd.conf"
-    admin host add "$1" --auto >"$dir/code.log" 2>&1
-    grep -o 'virtid1,[^ ]*' "$dir/code.log" >"$dir/code"
-    "${AS[@]}" "$BUILD/virtid-hostd" join --config "$dir/hostd.conf" --wait 60 <"$dir/code"
-}
-
-start_host_without_service() {
-    local dir ready
-    dir=$(host "$1")
-    exec {ready}< <(exec "${AS[@]}" "$BUILD/virtid-hostd" --config "$dir/hostd.conf" --ready-fd 9 9>&1 >/dev/null 2>>"$dir/log")
-    pids[$1]=$!
-    read -r -t 60 _ <&"$ready" || { sed 's/^/# /' "$dir/log" | tail -5; return 1; }
-    exec {ready}<&-
-}
-
-start_host() { start_host_without_service "$1" && until_true "$1" '"service":"up"' status; }
-
-# In this shell, because the daemon's process is remembered.
-up() { if start_host "$1"; then ok "$2"; else not_ok "$2"; fi; }
-
-kill_host() {
-    kill -KILL "${pids[$1]}" 2>/dev/null
-    timeout 30 tail --pid="${pids[$1]}" -f /dev/null
-    unset "pids[$1]"
-}
-
-end_all() {
-    local name
-    for name in "${!pids[@]}"; do kill_host "$name"; done
-    service_down
-}
-
-# ask HOST PATH: of its operator's socket.
-ask() { curl -sS --max-time 20 --unix-socket "$(host "$1")/run/hostd.sock" "http://localhost/v1/$2"; }
-
-# until_true HOST TEXT PATH: asked again until the answer holds the text, at most three minutes:
-# the service's grace alone may take one.
-until_true() {
-    local until=$((SECONDS + 180))
-    while ((SECONDS < until)); do
-        ask "$1" "$3" 2>/dev/null | grep -qF -- "$2" && return 0
-        read -r -t 0.1 <> <(:) || true
-    done
-    ask "$1" "$3" | sed 's/^/# /'
-    return 1
-}
-
 call() { VIRTID_HOOK_RUN_DIR=$(host "$1")/run "$BUILD/virtid-hook" web1 "$2" begin - <"$xml"; }
 refused() { ! call "$@" 2>"$SERVICE/refusal"; }
 epoch() { ask "$1" "vms/$uuid" | grep -o '"epoch":[0-9]*' | cut -d: -f2; }
@@ -72,7 +17,7 @@ newer() { [ "$(epoch "$1")" -gt "$2" ]; }
 same() { [ "$(epoch "$1")" = "$2" ]; }
 
 service_up || { not_ok "the_service_starts"; plan; exit 1; }
-trap end_all EXIT
+trap end_hosts EXIT
 check "a_host_joins" join_host host-a
 check "a_second_host_joins" join_host host-b
 up host-a its_daemon_takes_up_what_joining_left
@@ -94,6 +39,7 @@ check "the_other_host_is_refused_still" refused host-b prepare
 check "release_is_not_waited_for" call host-a release
 check "the_lease_is_given_back" until_true host-a '"state":"absent"' vms
 check "a_given_back_lease_is_reserved_for_its_host" refused host-b prepare
+check "and_the_refusal_says_whose_it_is" grep -q "it is host-a's, which had it last; .*virtid place web1 host-b" "$SERVICE/refusal"
 check "the_next_start_takes_it_again" call host-a prepare
 check "with_a_higher_epoch" newer host-a "$first"
 second=$(epoch host-a)
@@ -124,4 +70,12 @@ check "a_loose_start_waits_for_no_service" call host-a prepare
 if service_start; then ok the_service_comes_back; else not_ok the_service_comes_back; fi
 check "and_the_lease_is_taken_afterwards" until_true host-a '"step":"lease","state":"ok"' "vms/$uuid"
 check "with_a_higher_epoch_than_all_before" newer host-a "$second"
+
+third=$(epoch host-a)
+call host-a release
+check "a_restore_is_let_through" call host-a restore
+check "and_its_start_takes_the_lease" call host-a prepare
+check "in_a_new_epoch_too" newer host-a "$third"
+call host-a release
+check "on_another_host_it_is_not_restored" refused host-b prepare
 plan

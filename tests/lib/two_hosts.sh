@@ -26,7 +26,8 @@ on() {
 make_host() {
     host_up "$box" "$1" "$stage" || return 1
     printf '[host]\nname = %s\n%s\n' "$1" "${HOSTD_EXTRA:-}" >"$box/etc/virtid/hostd.conf"
-    printf '[priv]\nimage_roots = /var/lib/libvirt/images\n' >"$box/etc/virtid/privd.conf"
+    printf '[priv]\nimage_roots = /var/lib/libvirt/images /var/lib/libvirt/local\n' >"$box/etc/virtid/privd.conf"
+    inside install -d -m 711 /var/lib/libvirt/local # for disks that the other host has not
     host_takes_migrations "$box" "${address[$1]}"
     inside mount --bind "$shared_images" /var/lib/libvirt/images
 }
@@ -80,4 +81,17 @@ lease_is() {
 import json, sys
 vm = json.load(sys.stdin)[0]
 sys.exit(not (vm["host"] == sys.argv[1] and vm["lease"] == "runs"))' "$2"
+}
+
+# Of both hosts, for whoever reads a failure.
+show_logs() {
+    local host file
+
+    for host in a b; do
+        for file in "$boxes/$host"/log/*.log "$boxes/$host/var-log/libvirt/libvirtd.log"; do
+            [ -s "$file" ] || continue
+            echo "# ---- $host ${file##*/}"
+            tail -n 25 "$file" | sed 's/^/# /'
+        done
+    done
 }

@@ -79,10 +79,24 @@ absent() {
     done
 }
 
+# Tests that docs/LIFECYCLE.md names (`folder/test`: name) and nobody wrote; and rows without a test that do not say so.
+lifecycle() {
+    local test name
+
+    grep -oE '`(unit|flow|system)/[^`]+`: [a-z0-9_]+(, [a-z0-9_]+)*' docs/LIFECYCLE.md | sed 's/`//g; s/: /\t/' |
+        while IFS=$'\t' read -r test names; do
+            for name in ${names//,/}; do
+                grep -qsE "\b$name\b" "tests/${test%.sh}.sh" "tests/$test.c" || echo "$test: $name"
+            done
+        done
+    grep -E '^\| ' docs/LIFECYCLE.md | grep -vE '^\| (operation|---)' | grep -vE '`(unit|flow|system)/|waits' | cut -c1-60
+}
+
 if [ "${1:-}" = --write ]; then
     renewed >"$page.new" && mv "$page.new" "$page"
     exit
 fi
 tell testing_md_is_current "$(renewed | diff "$page" - | head -20)"
 tell every_test_of_a_check_exists "$(absent)"
+tell every_test_of_lifecycle_md_exists "$(lifecycle)"
 echo "1..$n"

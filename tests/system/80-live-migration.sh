@@ -78,7 +78,32 @@ fails_and_stays() {
     on a in_state moving running && same_identity_new_epoch a && held_by moving a
 }
 
+# A disk that one host has, and a file for it on the other.
+define_alone() {
+    local path=/var/lib/libvirt/local/alone.raw
+
+    cp --sparse=always "$cache/tiny.img" "$boxes/a/var-lib/libvirt/local/alone.raw" &&
+        truncate -r "$cache/tiny.img" "$boxes/b/var-lib/libvirt/local/alone.raw" &&
+        guest_xml alone "$(uuid_of alone)" "$(on a accel)" $path raw channel marker >"$boxes/alone.xml" &&
+        on a virsh define /dev/stdin <"$boxes/alone.xml"
+}
+
+takes_its_disk_along() {
+    migrate alone a b --copy-storage-all && on b in_state alone running && held_by alone b
+}
+
+# What it finds on the disk there is what it was given here.
+proves_itself_from_the_copy() {
+    local before=$alone
+
+    # A new boot: its agent reads the secret there.
+    on b virsh reset alone && alone=$(on b has_token alone 120) || { echo "$alone"; return 1; }
+    [ "$(member "$before" sub)" = "$(member "$alone" sub)" ] &&
+        [ "$(member "$before" virtid.factors)" = "$(member "$alone" virtid.factors)" ]
+}
+
 two_hosts_up
+must define_alone
 on a define moving channel marker >/dev/null
 ok it_is_provisioned on a provisioned moving
 must on a virsh start moving
@@ -102,4 +127,10 @@ ok it_is_the_same_behind_the_tunnel same_identity_new_epoch b
 on b virsh destroy moving >/dev/null
 ok the_host_where_it_ended_starts_it on b virsh start moving
 ok it_boots_with_its_identity same_identity_new_epoch b
+must on a provisioned alone
+must on a virsh start alone
+alone=$(on a has_token alone)
+must test -n "$alone"
+ok a_disk_that_is_not_shared_goes_along takes_its_disk_along
+ok it_boots_from_the_copy_as_who_it_was proves_itself_from_the_copy
 done_testing

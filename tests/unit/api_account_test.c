@@ -179,9 +179,7 @@ a_pending_account_is_void_once_another_host_was_named(void **state)
     assert_int_equal(sim_vm_account(&vm, &a), 200);
     snprintf(path, sizeof path, "/v1/admin/vms/%s/place", vm.text);
     assert_int_equal(api_admin("POST", path, json_pack("{s:s}", "host", b.name)), 409);
-    assert_int_equal(
-        api_admin("POST", path, json_pack("{s:s,s:b}", "host", b.name, "force", 1)),
-        200);
+    assert_int_equal(sim_host_placed(&b, &vm.uuid, json_pack("{s:b}", "force", 1)), 200);
     key_free(vm.secret);
     assert_int_equal(key_generate(&vm.secret, &err), 0);
     vm.epoch = sim_host_say(&b, &vm.uuid, VIEW_RUN, 0, true).e;
@@ -320,6 +318,7 @@ a_name_that_another_vm_has_is_in_no_token(void **state)
     CLEANUP(sim_host_clear) struct sim_host b;
     CLEANUP(sim_vm_clear) struct sim_vm vm;
     CLEANUP(sim_vm_clear) struct sim_vm other;
+    char path[80];
 
     (void)state;
     sim_host_new(&a, "a.example");
@@ -332,6 +331,28 @@ a_name_that_another_vm_has_is_in_no_token(void **state)
     check_name("");
     assert_int_equal(sim_vm_token(&vm, &a, &answer), 200);
     check_name("");
+    snprintf(path, sizeof path, "/v1/admin/vms/%s/retire", vm.text);
+    assert_int_equal(api_admin("POST", path, json_object()), 200);
+    assert_int_equal(sim_vm_token(&other, &b, &answer), 200);
+    check_name("web1");
+}
+
+static void
+a_vm_that_is_renamed_is_the_same_under_its_new_name(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host a;
+    CLEANUP(sim_vm_clear) struct sim_vm vm;
+
+    (void)state;
+    sim_host_new(&a, "a.example");
+    sim_vm_enrolled(&vm, 1, SIM_SECRET, &a);
+    vm.epoch = sim_host_say(&a, &vm.uuid, VIEW_RUN, 0, true).e; /* its host tells the account in each lease */
+    assert_int_equal(sim_host_ask(&a, "POST", "/v1/host/account",
+                                  json_pack("{s:s,s:I,s:s}", "uuid", vm.text, "epoch", (json_int_t)vm.epoch, "name",
+                                            "shop")),
+                     200);
+    assert_int_equal(sim_vm_token(&vm, &a, &answer), 200);
+    check_name("shop");
 }
 
 /* A signer that is gone is no forged row, and no answer. */
@@ -418,6 +439,7 @@ main(void)
         API_TEST(a_lease_edited_in_the_database_proves_nothing),
         API_TEST(a_proof_key_put_into_the_database_proves_nothing),
         API_TEST(a_name_that_another_vm_has_is_in_no_token),
+        API_TEST(a_vm_that_is_renamed_is_the_same_under_its_new_name),
         API_TEST(without_the_signer_a_row_is_not_called_forged),
         API_TEST(a_host_sees_its_own_vms_only),
         API_TEST(a_floor_is_only_raised_and_then_asked_for),

@@ -364,7 +364,7 @@ sim_host_say_all(struct sim_host *h, const struct vm_uuid *uuid, const struct si
 
     memset(&report, 0, sizeof report);
     strcpy(report.host, h->name);
-    strcpy(report.boot, "0a5e8b2c-1111-4222-8333-944455566677");
+    strcpy(report.boot, word->boot ? word->boot : "0a5e8b2c-1111-4222-8333-944455566677");
     report.seq = word->same_seq ? the_api.seq : ++the_api.seq;
     report.op = word->op;
     report.pull = word->pull;

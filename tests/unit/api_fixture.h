@@ -84,8 +84,12 @@ struct sim_word {
     bool k, same_seq; /* same_seq: the report before, once more */
     uint64_t e, kk, pull;
     enum lease_op op;
+    const char *boot; /* NULL: the one of all of them */
 };
 struct lease_result sim_host_say_all(struct sim_host *h, const struct vm_uuid *uuid, const struct sim_word *word);
+
+/* An operator places the VM there; the host is asked first, and says that it is not there. Status. */
+int sim_host_placed(struct sim_host *h, const struct vm_uuid *uuid, json_t *take_body);
 
 enum { SIM_TPM = 1, SIM_SECRET = 2 };
 struct sim_vm {

@@ -94,6 +94,28 @@ becomes_candidate(struct stage *s)
     return result.e;
 }
 
+/* "on A until t, on B since t" */
+static void
+check_trail(const struct sim_vm *vm, const char *from, const char *to)
+{
+    CLEANUP(json_decref) json_t *all = NULL;
+    const json_t *trail, *first, *second;
+    char path[80];
+
+    snprintf(path, sizeof path, "/v1/admin/vms/%s", vm->text);
+    assert_int_equal(api_admin("GET", path, NULL), 200);
+    all = api_answer();
+    trail = json_object_get(all, "trail");
+    assert_int_equal(json_array_size(trail), 2);
+    first = json_array_get(trail, 0);
+    second = json_array_get(trail, 1);
+    assert_string_equal(json_string_value(json_object_get(first, "host")), from);
+    assert_string_equal(json_string_value(json_object_get(first, "end")), "moved");
+    assert_string_equal(json_string_value(json_object_get(second, "host")), to);
+    assert_true(json_equal(json_object_get(first, "until"), json_object_get(second, "since")));
+    assert_null(json_object_get(second, "until"));
+}
+
 static void
 the_guest_proves_itself_at_the_destination_and_that_holds_the_lease(void **state)
 {
@@ -121,6 +143,7 @@ the_guest_proves_itself_at_the_destination_and_that_holds_the_lease(void **state
     assert_int_equal(api_admin("GET", "/v1/admin/audit?limit=20", NULL), 200);
     buf_add_u8(&the_api.body, 0);
     assert_non_null(strstr((const char *)the_api.body.data, "from a.example to b.example"));
+    check_trail(&s.vm, "a.example", "b.example");
     stage_clear(&s);
 }
 

@@ -458,7 +458,6 @@ static void
 ask_for_all(struct sim_host *h, struct sim_vm *vm, struct sim_host *joiner, int wanted)
 {
     struct vm_uuid other = { { 2 } };
-    char path[80];
 
     must_be(readyz(), wanted);
     assert_int_equal(sim_host_say(h, &vm->uuid, VIEW_RUN, vm->epoch, false).answer,
@@ -469,10 +468,7 @@ ask_for_all(struct sim_host *h, struct sim_vm *vm, struct sim_host *joiner, int 
     must_be(sim_vm_token(vm, h, &answer), wanted);
     must_be(sim_host_join(joiner), wanted);
     must_be(sim_host_renew(h), wanted);
-    snprintf(path, sizeof path, "/v1/admin/vms/%s/place", vm->text);
-    must_be(
-        api_admin("POST", path, json_pack("{s:s,s:b}", "host", h->name, "force", 1)),
-        wanted);
+    must_be(sim_host_placed(h, &vm->uuid, json_pack("{s:b}", "force", 1)), wanted);
 }
 
 static void

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,22 @@ a_paused_rest_behind_the_switch_over_has_no_right(void **state)
     assert_int_equal(rig->vm->record.n_ends, 1); /* once */
 }
 
+/* Somebody let it go on, and the service gave it the lease again. */
+static void
+a_rest_that_got_the_lease_again_may_be_paused(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->record.run_switched = true;
+    look(rig, true, false);
+    look(rig, false, false);
+    vm_begin_epoch(rig->vm, 9);
+    look(rig, true, false);
+    assert_int_equal(rig->vm->record.n_ends, 1);
+    assert_int_equal(rig->vm->record.e, 9);
+}
+
 static void
 a_pause_of_its_user_is_none(void **state)
 {
@@ -143,6 +160,143 @@ one_that_was_announced_and_did_not_come_gives_its_epoch_back(void **state)
     assert_false(vm_is_incoming(rig->vm));
 }
 
+/* Its end is the end of the VM then, and its user may pause it. */
+static void
+a_switch_over_that_was_taken_back_is_none(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->record.run_switched = true;
+    tell(rig, WATCH_RESUMED_MIGRATED);
+    look(rig, true, false);
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    tell(rig, WATCH_STOPPED_OTHER);
+    hostd_rig_assert_end(rig, 0, VIEW_GO, 7);
+}
+
+/* Its journal knows the hand-over, and not whether there is a job: its word must not end that. */
+static void
+a_daemon_that_has_just_started_ends_no_hand_over(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->record.kn = 12;
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 4)); /* the sweep looks at no job */
+    assert_int_equal(vm_hand_over_judged(rig->vm), 0);
+    look(rig, false, true);
+    assert_int_equal(vm_hand_over_judged(rig->vm), 12);
+    assert_true(rig->vm->leaving && rig->vm->dirty);
+}
+
+static void
+once_it_has_looked_it_says_that_the_job_is_over(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->record.kn = 12;
+    look(rig, false, false);
+    assert_int_equal(vm_hand_over_judged(rig->vm), 12);
+    assert_true(!rig->vm->leaving && rig->vm->dirty);
+    rig->vm->record.kn = 15; /* the service told of another */
+    assert_int_equal(vm_hand_over_judged(rig->vm), 0);
+}
+
+/* The switch-over came and went while nobody watched; libvirt remembers why it is paused. */
+static void
+a_paused_rest_that_only_libvirt_knows_has_no_right(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report;
+
+    hostd_rig_running(rig, 7);
+    report = hostd_rig_seen(rig, true, 4);
+    report->paused = report->stopped_to_move = report->job_known = true;
+    reconcile_take(&rig->hostd, report);
+    hostd_rig_assert_end(rig, 0, VIEW_OUT, 7);
+    assert_int_equal(rig->vm->record.e, 0);
+    assert_true(rig->vm->record.run_left);
+}
+
+/* One that waits for its memory is paused for the same reason. */
+static void
+what_waits_for_its_memory_is_no_paused_rest(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report;
+
+    incoming(rig, 9);
+    report = hostd_rig_seen(rig, true, 4);
+    report->paused = report->stopped_to_move = report->job_known = true;
+    reconcile_take(&rig->hostd, report);
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    assert_true(vm_is_incoming(rig->vm) && rig->vm->record.e == 9);
+}
+
+static void
+what_arrived_without_an_epoch_asks_again_for_a_minute(void **state)
+{
+    struct hostd_rig *rig = *state;
+    int64_t now;
+
+    incoming(rig, 0);
+    now = clock_monotonic_ms();
+    assert_false(vm_waits_for_source(rig->vm, now));
+    tell(rig, WATCH_RESUMED_MIGRATED);
+    assert_true(vm_waits_for_source(rig->vm, now + 30000));
+    assert_false(vm_waits_for_source(rig->vm, now + 90000));
+    vm_begin_epoch(rig->vm, 9);
+    assert_false(vm_waits_for_source(rig->vm, now + 30000));
+}
+
+/* Where libvirt does not call its hook. */
+static void
+one_that_no_hook_announced_is_known_by_its_job(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report = hostd_rig_seen(rig, true, 4);
+
+    report->paused = report->stopped_to_move = true;
+    reconcile_take(&rig->hostd, report);
+    assert_false(vm_is_incoming(rig->vm));
+    report = hostd_rig_seen(rig, true, 4);
+    report->paused = report->stopped_to_move = report->job_known = report->arriving = true;
+    reconcile_take(&rig->hostd, report);
+    assert_true(vm_is_incoming(rig->vm));
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    tell(rig, WATCH_RESUMED_MIGRATED);
+    assert_true(!vm_is_incoming(rig->vm) && rig->vm->record.run_k);
+}
+
+/* As the hook leaves it when no daemon answers. */
+static void
+mark_missed(struct hostd_rig *rig, const char *lines)
+{
+    char path[200];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/missed/6ba7b810-9dad-11d1-80b4-00c04fd430c8", rig->dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(lines, file) >= 0 && fclose(file) == 0);
+}
+
+static void
+one_that_was_announced_to_nobody_has_not_arrived_while_it_is_paused(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report = hostd_rig_seen(rig, true, 4);
+
+    mark_missed(rig, "migrate 1\nprepare 2\nstart 3\n");
+    report->paused = report->stopped_to_move = true;
+    reconcile_take(&rig->hostd, report);
+    assert_true(vm_is_incoming(rig->vm) && rig->vm->record.run_k);
+    tell(rig, WATCH_RESUMED_MIGRATED);
+    assert_true(!vm_is_incoming(rig->vm) && rig->vm->record.run_k);
+}
+
 int
 main(void)
 {
@@ -155,6 +309,15 @@ main(void)
         ARRIVING_TEST(an_arrival_that_nobody_watched_is_seen_by_the_next_look),
         ARRIVING_TEST(a_source_that_goes_on_is_the_run_it_was),
         ARRIVING_TEST(one_that_was_announced_and_did_not_come_gives_its_epoch_back),
+        ARRIVING_TEST(a_switch_over_that_was_taken_back_is_none),
+        ARRIVING_TEST(a_rest_that_got_the_lease_again_may_be_paused),
+        ARRIVING_TEST(what_arrived_without_an_epoch_asks_again_for_a_minute),
+        ARRIVING_TEST(one_that_no_hook_announced_is_known_by_its_job),
+        ARRIVING_TEST(a_daemon_that_has_just_started_ends_no_hand_over),
+        ARRIVING_TEST(once_it_has_looked_it_says_that_the_job_is_over),
+        ARRIVING_TEST(a_paused_rest_that_only_libvirt_knows_has_no_right),
+        ARRIVING_TEST(what_waits_for_its_memory_is_no_paused_rest),
+        ARRIVING_TEST(one_that_was_announced_to_nobody_has_not_arrived_while_it_is_paused),
     };
 
     return cmocka_run_group_tests_name("arriving", tests, NULL, NULL);

@@ -225,6 +225,30 @@ undefined_and_defined_a_hundred_times_it_is_the_same(void **state)
     assert_int_equal(vm->record.n_ends, 0);
 }
 
+/* `virsh domrename`: to libvirt's listeners the old one goes, and another comes. */
+static void
+a_domain_that_is_renamed_is_the_same(void **state)
+{
+    struct rig *rig = *state;
+    struct vm *vm = show(rig, false, xml(MARKER, CHANNEL), NULL);
+    struct watch_report *report = calloc(1, sizeof *report);
+
+    vm->record.steps[STEP_ACCOUNT].state = STEP_DONE;
+    strcpy(vm->record.account, "ok");
+    say(rig, WATCH_GONE);
+    report->kind = WATCH_DOMAIN;
+    report->uuid = rig->uuid;
+    strcpy(report->name, "shop");
+    report->persistent = true;
+    report->id = -1;
+    report->xml = xml(MARKER, CHANNEL);
+    reconcile_take(&rig->hostd, report);
+    assert_ptr_equal(vms_find(&rig->hostd, &rig->uuid), vm);
+    assert_int_equal(rig->hostd.n_vms, 1);
+    assert_string_equal(vm->record.name, "shop");
+    assert_true(vm->record.managed && vm_is_enrolled(vm));
+}
+
 static void
 a_running_domain_that_is_undefined_goes_on(void **state)
 {
@@ -278,6 +302,7 @@ main(void)
         IN_RIG(an_empty_list_of_domains_forgets_nobody),
         IN_RIG(one_that_was_saved_before_we_knew_it_has_run),
         IN_RIG(undefined_and_defined_a_hundred_times_it_is_the_same),
+        IN_RIG(a_domain_that_is_renamed_is_the_same),
         IN_RIG(a_running_domain_that_is_undefined_goes_on),
         IN_RIG(nothing_in_the_metadata_but_the_marker_counts),
     };

@@ -141,13 +141,19 @@ add_host(void *context, const struct store_host *host, struct error *err)
                   store_host_state_name(host->state), "fingerprint", host->fingerprint,
                   "auto", host->automatic, "simulated", host->simulated);
     char hook[LEASE_HOOK_MAX + 1];
+    struct store_fence fence;
     int64_t vms = 0;
 
     if (!o || json_array_append_new(l->hosts, o) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
     if (store_host_vms(l->service->store, host->name, &vms, err) < 0 ||
-        store_hook_get(l->service->store, host->name, hook, err) < 0)
+        store_hook_get(l->service->store, host->name, hook, err) < 0 ||
+        store_fence_get(l->service->store, host->name, &fence, err) < 0)
         return -1;
+    if (fence.ms) {
+        json_object_set_new(o, "fenced", json_integer(fence.ms));
+        json_object_set_new(o, "fenced_alive", json_boolean(fence.alive));
+    }
     if (hook[0])
         json_object_set_new(o, "hook", json_string(hook));
     json_object_set_new(o, "vms", json_integer(vms));

@@ -11,8 +11,11 @@
 #include "lib/common/log.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
+#include "tokenservice/api/placing.h"
+#include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
 #include "tokenservice/api/vm_settings.h"
+#include "tokenservice/api/vm_trail.h"
 
 enum { VMS_PAGE = 64 };
 
@@ -92,14 +95,20 @@ int
 api_admin_vm(struct service *s, struct api_call *call, struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
-    json_t *answer = NULL;
+    CLEANUP(json_decref) json_t *answer = NULL;
+    json_t *trail = NULL;
     struct vm_account a;
+    bool more = false;
 
     if (store_begin(s->store, &txn, err) < 0 ||
         vm_account_find(s, call->arg, &a, err) < 0 ||
-        vm_account_show_all(s, &a, call->now_ms, &answer, err) < 0)
+        vm_account_show_all(s, &a, call->now_ms, &answer, err) < 0 ||
+        vm_trail(s, &a.id.uuid, &trail, &more, err) < 0)
         return -1;
-    return api_body_answer(call, 200, answer, err);
+    if (json_object_set_new(answer, "trail", trail) < 0 ||
+        json_object_set_new(answer, "trail_more", json_boolean(more)) < 0)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    return api_body_answer(call, 200, STEAL(answer), err);
 }
 
 /* ---- place ---- */
@@ -120,19 +129,44 @@ find_or_make(struct service *s, struct api_call *call, struct vm_account *ret,
     return 0;
 }
 
+struct place_wish {
+    const char *host;
+    bool force, reincarnate;
+};
+
 static int
-check_host(struct service *s, const char *name, struct error *err)
+read_place(struct api_call *call, json_t **ret_body, struct place_wish *ret, struct error *err)
 {
+    memset(ret, 0, sizeof *ret);
+    if (api_body_read(call, "host force reincarnate", ret_body, err) < 0 ||
+        json_get_string(*ret_body, "host", false, NAME_HOST_MAX, &ret->host, err) < 0 ||
+        json_get_bool(*ret_body, "force", true, &ret->force, err) < 0 ||
+        json_get_bool(*ret_body, "reincarnate", true, &ret->reincarnate, err) < 0)
+        return api_body_refuse(err);
+    return 0;
+}
+
+/* May it be placed there, and has that host said what it has to say?  *ret_parked: not yet. */
+static int
+prepare_place(struct service *s, struct api_call *call, const struct place_wish *wish, struct vm_account *a,
+              bool *ret_parked, struct error *err)
+{
+    struct lease_now now = vm_account_now(s, a, call->now_ms);
+    enum placing_state asked = PLACING_READY;
     struct store_host host;
 
-    if (store_host_find(s->store, name, &host, err) < 0)
-        return err->code == ERROR_MISSING
-                   ? error_problem(err, ERROR_MISSING, "not-found", "no host \"%.63s\"",
-                                   name)
-                   : -1;
-    if (host.state != HOST_JOINED)
-        return error_problem(err, ERROR_DENIED, "conflict", "host %s is %s, not joined",
-                             name, store_host_state_name(host.state));
+    *ret_parked = false;
+    if (placing_check_host(s, wish->host, &host, err) < 0 || retire_check(a, wish->reincarnate, err) < 0)
+        return -1;
+    /* What is refused anyway needs no question. */
+    if (!now.grace && (wish->force || lease_seconds_left(&a->stored.lease, &now) == 0) &&
+        placing_ask(s, call, a, wish->host, &asked, err) < 0)
+        return -1;
+    *ret_parked = asked == PLACING_ASKED;
+    if (asked == PLACING_SILENT && !wish->force)
+        return error_problem(err, ERROR_BUSY, "host-silent",
+                             "%s does not answer, and may have to tell of an earlier run; --force does not wait",
+                             wish->host);
     return 0;
 }
 
@@ -142,29 +176,27 @@ api_admin_vm_place(struct service *s, struct api_call *call, struct error *err)
     CLEANUP(json_decref) json_t *body = NULL;
     CLEANUP(store_abandon) struct store *txn = NULL;
     struct decision d = { .what = "placed" };
+    struct place_wish wish;
     struct vm_account a;
     struct lease_now now;
-    bool force = false;
-    const char *host;
+    bool parked;
 
-    if (api_body_read(call, "host force", &body, err) < 0 ||
-        json_get_string(body, "host", false, NAME_HOST_MAX, &host, err) < 0 ||
-        json_get_bool(body, "force", true, &force, err) < 0)
-        return api_body_refuse(err);
-    if (service_check_clock(s, call->now_ms, err) < 0 ||
+    if (read_place(call, &body, &wish, err) < 0 || service_check_clock(s, call->now_ms, err) < 0 ||
         store_begin(s->store, &txn, err) < 0 || find_or_make(s, call, &a, err) < 0 ||
-        check_host(s, host, err) < 0)
+        prepare_place(s, call, &wish, &a, &parked, err) < 0)
         return -1;
+    if (parked)
+        return 0;
     now = vm_account_now(s, &a, call->now_ms);
     d.uuid = &a.id.uuid;
     d.seen = a.stored.lease.hol[0] ? "reserved before" : "free before";
-    d.expected = host;
-    d.why = force ? "forced" : NULL;
-    if (lease_place(&a.stored.lease, host, force, &now, err) < 0 ||
-        vm_account_save(s, &a, err) < 0 || decision_add(s, call, &d, err) < 0 ||
-        store_commit(txn, err) < 0)
+    d.expected = wish.host;
+    d.why = wish.force ? "forced" : NULL;
+    if (lease_place(&a.stored.lease, wish.host, wish.force, &now, err) < 0 ||
+        (wish.reincarnate && retire_undo(s, call, &a, err) < 0) || vm_account_save(s, &a, err) < 0 ||
+        decision_add(s, call, &d, err) < 0 || store_commit(txn, err) < 0)
         return -1;
-    log_notice("event=placed uuid=%s host=%s force=%d", call->arg, host, force);
+    log_notice("event=placed uuid=%s host=%s force=%d", call->arg, wish.host, wish.force);
     return api_body_answer(call, 200, vm_account_show(s, &a, call->now_ms), err);
 }
 
@@ -202,6 +234,8 @@ change_settings(struct service *s, const json_t *body, struct vm_account *a,
         return -1;
     if (!a->stored_already)
         return 0;
+    if (retire_check(a, false, err) < 0)
+        return -1;
     if (vm_settings_change(body, &a->id, err) < 0)
         return -1;
     return vm_account_save(s, a, err);

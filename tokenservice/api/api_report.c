@@ -15,6 +15,7 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/pending.h"
+#include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
 
 /* One VM of a report on its way. */
@@ -92,6 +93,20 @@ apply_ends(struct api_call *call, struct reported *r)
         r->seq.ended = r->vm->ends[r->vm->n_ends - 1].seq;
 }
 
+/* Its identity has ended: nothing is taken down, so that its host need not say it again. */
+static void
+apply_retired(struct reported *r)
+{
+    r->word = (struct lease_word){ .answer = LEASE_RETIRED };
+    if (r->now.grace || r->question)
+        return;
+    retire_end_lease(&r->account, &r->now);
+    if (r->vm->n_ends > 0 && r->vm->ends[r->vm->n_ends - 1].seq > r->seq.ended)
+        r->seq.ended = r->vm->ends[r->vm->n_ends - 1].seq;
+    if (r->report->seq > r->seq.report)
+        r->seq.report = r->report->seq;
+}
+
 static void
 apply_handover(struct service *s, struct api_call *call, struct reported *r)
 {
@@ -117,6 +132,10 @@ apply(struct service *s, struct api_call *call, struct reported *r)
     struct lease_view_word w = { .view = r->vm->view, .k = r->vm->k, .e = r->vm->e, .kk = r->vm->kk };
     bool waits = s->enrol_placed && !r->account.stored_already;
 
+    if (r->account.id.state == ROW_RETIRED) {
+        apply_retired(r);
+        return;
+    }
     if (!r->now.grace && !waits && !r->question)
         apply_ends(call, r);
     if (r->report->seq <= r->seq.report)
@@ -150,17 +169,17 @@ audit(struct service *s, struct api_call *call, const struct reported *r,
     snprintf(seen, sizeof seen, "%s %s %s epoch %llu",
              lease_op_name(r->report->op), lease_view_name(r->vm->view),
              lease_state_name(lease->st), (unsigned long long)lease->ep);
+    d.expected = lease->hol; /* whose it is: vm_trail.c reads it */
     if (lease->st != before->st || lease->ep != before->ep ||
         strcmp(lease->hol, before->hol) != 0) {
         log_notice("event=lease uuid=%s host=%s state=%s epoch=%llu", uuid, lease->hol,
                    lease_state_name(lease->st), (unsigned long long)lease->ep);
         return decision_add(s, call, &d, err);
     }
-    if (r->word.answer != LEASE_FOREIGN && r->word.answer != LEASE_MOVING)
+    if (r->word.answer != LEASE_FOREIGN && r->word.answer != LEASE_MOVING && r->word.answer != LEASE_RETIRED)
         return 0;
     d.what = "lease-refused";
     d.problem = lease_answer_name(r->word.answer);
-    d.expected = lease->hol;
     if (decision_add_seldom(s, call, &d, &is_new, err) < 0)
         return -1;
     if (is_new)
@@ -277,6 +296,32 @@ note_hook(struct service *s, struct api_call *call, const char *word, struct err
     return store_hook_put(s->store, call->host.name, word, err);
 }
 
+/* An operator said that it was dead. In another boot it has come back; in the same it was alive all the time. */
+static int
+note_fence(struct service *s, struct api_call *call, const struct lease_report *report, struct error *err)
+{
+    struct decision d = { .what = "host-back", .seen = call->host.name };
+    struct store_fence fence;
+
+    if (store_fence_get(s->store, call->host.name, &fence, err) < 0)
+        return -1;
+    if (fence.ms == 0 || (fence.alive && strcmp(fence.boot, report->boot) == 0))
+        return 0;
+    if (strcmp(fence.boot, report->boot) == 0) {
+        fence.alive = true;
+        d.what = "host-not-dead";
+        log_warning("event=alarm host=%s it was fenced and reports in the same boot: it was not dead, and what "
+                    "runs on it may run twice",
+                    call->host.name);
+    } else {
+        fence.ms = 0;
+        log_notice("event=host-back host=%s", call->host.name);
+    }
+    if (store_fence_put(s->store, call->host.name, &fence, err) < 0)
+        return -1;
+    return decision_add(s, call, &d, err);
+}
+
 static int
 judge_report(struct service *s, struct api_call *call,
              const struct lease_report *report, struct lease_result *ret,
@@ -293,7 +338,7 @@ judge_report(struct service *s, struct api_call *call,
     }
     if (*ret_asks)
         return 0;
-    if (note_hook(s, call, report->hook, err) < 0)
+    if (note_hook(s, call, report->hook, err) < 0 || note_fence(s, call, report, err) < 0)
         return -1;
     call->host.seen_ms = call->now_ms;
     memcpy(call->host.boot, report->boot, sizeof call->host.boot);

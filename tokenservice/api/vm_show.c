@@ -7,6 +7,7 @@
 
 #include "lib/common/encode.h"
 #include "lib/wire/problem.h"
+#include "tokenservice/lease/lease_case.h"
 
 static json_t *
 factor_names(uint8_t factors)
@@ -58,6 +59,8 @@ vm_account_show(struct service *s, const struct vm_account *a, int64_t now_ms)
     return o;
 }
 
+#define RETIRED_REPAIR "`virtid place DOMAIN HOST --reincarnate` begins a new identity; or define the VM with a new UUID"
+
 /* ---- the steps of `virtid why` that the service knows ---- */
 
 static void
@@ -70,35 +73,26 @@ add_step(json_t *steps, const char *step, const char *state, const char *seen,
 }
 
 static void
-add_lease_step(json_t *steps, const struct vm_account *a, const struct lease_now *now)
+add_case(json_t *steps, const char *step, const struct lease_case *c)
+{
+    add_step(steps, step, c->state, c->seen, c->expected, c->repair);
+}
+
+static void
+add_lease_steps(json_t *steps, const struct vm_account *a, const struct lease_now *now)
 {
     const struct lease_record *lease = &a->stored.lease;
-    char seen[160];
+    struct lease_case c;
 
-    if (lease_lapsed(lease, now)) {
-        snprintf(seen, sizeof seen, "%s has been silent", lease->hol);
-        add_step(steps, "lease", "lapsed", seen, "a report every 15 s",
-                 "start virtid-hostd there, or `virtid place DOMAIN HOST`");
-    } else if (lease->st == LEASE_RUNS) {
-        snprintf(seen, sizeof seen, "%s holds it, %lld s left", lease->hol,
-                 (long long)lease_seconds_left(lease, now));
-        add_step(steps, "lease", "ok", seen, "", NULL);
-    } else if (lease->st == LEASE_FREE) {
-        snprintf(seen, sizeof seen, "reserved for %s",
-                 lease->hol[0] ? lease->hol : "any host");
-        add_step(steps, "lease", "waiting", seen, "the VM started there", NULL);
-    } else {
-        snprintf(seen, sizeof seen, "%s %s", lease->hol,
-                 lease->out == LEASE_OUT_MIG ? "says that it was migrated"
-                                             : "does not know what became of it");
-        add_step(steps, "lease", "moving", seen, "one host that runs it",
-                 "start it on that host again, or `virtid place DOMAIN HOST`");
+    if (a->id.state == ROW_RETIRED) {
+        add_step(steps, "lease", "retired", "no host gets it", "an identity that goes on", RETIRED_REPAIR);
+        return;
     }
+    lease_case(lease, now, &c);
+    add_case(steps, "lease", &c);
     for (size_t i = 0; i < lease->n_seen; i++) {
-        snprintf(seen, sizeof seen, "%s: %s", lease->seen[i].host,
-                 lease_seen_name(lease->seen[i].seen));
-        add_step(steps, "other host", "no right", seen, "one host alone",
-                 "destroy it there, or `virtid place DOMAIN HOST`");
+        if (lease_case_other(lease, i, &c))
+            add_case(steps, "other host", &c);
     }
 }
 
@@ -124,14 +118,26 @@ take_proof(void *context, const struct store_audit *record, struct error *err)
 }
 
 static void
+add_account_step(json_t *steps, const struct vm_account *a)
+{
+    const char *name = identity_row_state_name(a->id.state);
+
+    if (a->id.state == ROW_PENDING)
+        add_step(steps, "account", "waiting", name, "ok, by the first accepted proof",
+                 "start the VM; its agent must run");
+    else if (a->id.state == ROW_RETIRED)
+        add_step(steps, "account", name, "an operator ended this identity", "ok", RETIRED_REPAIR);
+    else
+        add_step(steps, "account", a->id.state == ROW_OK ? "ok" : name, name, "ok", NULL);
+}
+
+static void
 add_proof_steps(json_t *steps, const struct vm_account *a, const struct newest *n)
 {
     const struct problem *p =
         n->found && n->record.problem[0] ? problem_find(n->record.problem) : NULL;
 
-    add_step(steps, "account", a->id.state == ROW_PENDING ? "waiting" : "ok",
-             identity_row_state_name(a->id.state), "ok, by the first accepted proof",
-             a->id.state == ROW_PENDING ? "start the VM; its agent must run" : NULL);
+    add_account_step(steps, a);
     if (!n->found)
         add_step(steps, "proof", "waiting", "none yet", "a proof by the guest's agent",
                  "see the steps before this one");
@@ -154,7 +160,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
         return error_set(err, ERROR_SYSTEM, "no memory");
     if (store_audit_list(s->store, &a->id.uuid, 50, take_proof, &newest, err) < 0)
         return -1;
-    add_lease_step(steps, a, &now);
+    add_lease_steps(steps, a, &now);
     add_proof_steps(steps, a, &newest);
     return 0;
 }

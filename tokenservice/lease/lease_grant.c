@@ -157,13 +157,18 @@ lease_rejoin(struct lease_record *r, const struct lease_now *now)
         record_join_at(r, order[i], now);
 }
 
+static int
+refuse_in_grace(struct error *err)
+{
+    return error_problem(err, ERROR_BUSY, "grace", "the service waits for its hosts to report; try again");
+}
+
 int
 lease_place(struct lease_record *r, const char *host, bool force,
             const struct lease_now *now, struct error *err)
 {
     if (now->grace)
-        return error_problem(err, ERROR_BUSY, "grace",
-                             "the service waits for its hosts to report; try again");
+        return refuse_in_grace(err);
     if (lease_seconds_left(r, now) > 0 && !force)
         return error_problem(
             err, ERROR_DENIED, "foreign",
@@ -177,4 +182,60 @@ lease_place(struct lease_record *r, const char *host, bool force,
     record_clear_seen(r);
     record_next_ver(r, now);
     return 0;
+}
+
+static void
+open_to_any(struct lease_record *r)
+{
+    record_set_holder(r, "");
+    r->out = LEASE_OUT_DBT;
+}
+
+static void
+apply_fence(struct lease_record *r, const char *host, const struct lease_now *now)
+{
+    if (r->st != LEASE_MOVE) {
+        if (record_is_holder(r, host)) {
+            record_move(r, LEASE_OUT_DBT, now);
+            open_to_any(r);
+        }
+        record_set_seen(r, host, SEEN_NONE);
+        return;
+    }
+    if (record_is_holder(r, host)) {
+        record_set_holder(r, "");
+        if (r->out == LEASE_OUT_NO)
+            r->out = LEASE_OUT_DBT;
+    }
+    if (lease_seen_of(r, host) < SEEN_INC)
+        return;
+    record_set_seen(r, host, SEEN_NONE);
+    if (r->out != LEASE_OUT_NO && record_candidates(r, "") == 0)
+        open_to_any(r);
+}
+
+int
+lease_fence(struct lease_record *r, const char *host, const struct lease_now *now, struct error *err)
+{
+    struct lease_record before = *r;
+
+    if (now->grace)
+        return refuse_in_grace(err);
+    apply_fence(r, host, now);
+    record_note_change(r, &before, now);
+    return 0;
+}
+
+void
+lease_retire(struct lease_record *r, const struct lease_now *now)
+{
+    struct lease_record before = *r;
+
+    r->st = LEASE_FREE;
+    record_set_holder(r, "");
+    r->out = LEASE_OUT_NO;
+    r->nx = 0;
+    r->placed = false;
+    record_clear_seen(r);
+    record_note_change(r, &before, now);
 }

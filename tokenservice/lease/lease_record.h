@@ -114,6 +114,16 @@ void lease_proved(struct lease_record *r, uint64_t e, const struct lease_now *no
 int lease_place(struct lease_record *r, const char *host, bool force,
                 const struct lease_now *now, struct error *err);
 
+/*
+ * An operator says that `host` is dead: what it holds or is reserved for it is open to any other host
+ * (MOVE of ANY, in doubt: a host that had received it unreported can still prove it), and it is no
+ * candidate of a hand-over any more.  ERROR_BUSY "grace".
+ */
+int lease_fence(struct lease_record *r, const char *host, const struct lease_now *now, struct error *err);
+
+/* The identity has ended: nobody has the VM, and nobody comes into question. Not in grace. */
+void lease_retire(struct lease_record *r, const struct lease_now *now);
+
 /* The service's grace is over: candidates of a MOVE sign in new epochs, in the old order. */
 void lease_rejoin(struct lease_record *r, const struct lease_now *now);
 

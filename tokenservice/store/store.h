@@ -164,6 +164,9 @@ int store_vm_list_moves(struct store *store, const struct vm_uuid *after, size_t
  * longest unheard first. */
 int store_vm_list_idle(struct store *store, const char *host, size_t limit,
                        store_vm_each *each, void *context, struct error *err);
+/* As above, of those that `host` holds, that are reserved for it, or that it has spoken of otherwise. */
+int store_vm_list_of_host(struct store *store, const char *host, const struct vm_uuid *after, size_t limit,
+                          store_vm_each *each, void *context, struct error *err);
 /* With what hosts have said of it. */
 int store_vm_drop(struct store *store, const struct vm_uuid *uuid, struct error *err);
 /* The nonces of proofs that were accepted later than that no longer count. */
@@ -200,6 +203,15 @@ int store_hook_get(struct store *store, const char *host,
                    char ret[static LEASE_HOOK_MAX + 1], struct error *err);
 int store_hook_put(struct store *store, const char *host, const char *word,
                    struct error *err);
+
+/* That an operator said of a host: it is dead. ms 0: nobody has, or it came back. */
+struct store_fence {
+    int64_t ms;
+    bool alive;              /* it has spoken since, in the same boot: it was not dead */
+    char boot[VM_UUID_TEXT]; /* its boot then; "" if it had said nothing yet */
+};
+int store_fence_get(struct store *store, const char *host, struct store_fence *ret, struct error *err);
+int store_fence_put(struct store *store, const char *host, const struct store_fence *fence, struct error *err);
 
 /* ---- audiences ---- */
 
@@ -244,6 +256,9 @@ typedef int store_audit_each(void *context, const struct store_audit *record,
 /* Newest first; `uuid` NULL: all. */
 int store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t limit,
                      store_audit_each *each, void *context, struct error *err);
+/* The same, of one VM, of those that say where it may run. */
+int store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                            store_audit_each *each, void *context, struct error *err);
 int store_audit_count(struct store *store, int64_t *ret, struct error *err);
 /* ERROR_DENIED "audit-broken": a record does not follow from the one before it.
  * *ret_newest_ms: the latest time in it, from AUDIT_CLOCK_ACCEPTED on if there is one. */

@@ -131,7 +131,8 @@ store_vm_put(struct store *store, const struct store_vm *v,
         "mark_ms = excluded.mark_ms, mark_factors = excluded.mark_factors, "
         "made_ms = excluded.made_ms",
         "bbbtinnnnitiiiiitiniiiiiii", v->uuid.bytes, sizeof v->uuid.bytes, v->row,
-        v->row_len, v->mac, (size_t)ROW_MAC_LEN, id->name,
+        v->row_len, v->mac, (size_t)ROW_MAC_LEN,
+        id->state == ROW_RETIRED ? "" : id->name, /* free for another VM */
         (int64_t)(id->state == ROW_PENDING), id->ek_digest,
         (size_t)(id->has_ek ? 32 : 0), id->cur, (size_t)(id->has_cur ? 65 : 0), v->ek,
         v->ek_len, v->ek_issued, (size_t)(v->has_ek_issued ? 32 : 0),
@@ -198,6 +199,21 @@ store_vm_list_moves(struct store *store, const struct vm_uuid *after, size_t lim
     return list_page(store,
                      "SELECT " VM_COLUMNS " FROM vms WHERE uuid > ? AND st = 2 ORDER BY uuid LIMIT ?",
                      after, limit, each, context, err);
+}
+
+int
+store_vm_list_of_host(struct store *store, const char *host, const struct vm_uuid *after, size_t limit,
+                      store_vm_each *each, void *context, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+
+    if (query_new(store, &q, err,
+                  "SELECT " VM_COLUMNS " FROM vms WHERE uuid > ?2 AND (hol = ?1 OR seen LIKE ?1 || '=%' OR "
+                  "seen LIKE '% ' || ?1 || '=%') ORDER BY uuid LIMIT ?3",
+                  "tbi", host, after ? (const void *)after->bytes : "",
+                  after ? sizeof after->bytes : (size_t)0, (int64_t)limit) < 0)
+        return -1;
+    return each_vm(store, q, each, context, err);
 }
 
 static int

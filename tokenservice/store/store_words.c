@@ -2,6 +2,8 @@
 
 #include "tokenservice/store/store.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tokenservice/store/store_query.h"
@@ -54,4 +56,47 @@ store_hook_put(struct store *store, const char *host, const char *word,
 {
     return query_run(store, err, "INSERT OR REPLACE INTO hooks (host, word) VALUES (?, ?)",
                      "tt", host, word);
+}
+
+/* ---- fenced hosts: "MS ALIVE BOOT" among the settings of the service ---- */
+
+enum { FENCE_NAME_MAX = NAME_HOST_MAX + 8 };
+
+static void
+fence_name(const char *host, char ret[static FENCE_NAME_MAX + 1])
+{
+    snprintf(ret, FENCE_NAME_MAX + 1, "fenced:%s", host);
+}
+
+int
+store_fence_get(struct store *store, const char *host, struct store_fence *ret, struct error *err)
+{
+    char name[FENCE_NAME_MAX + 1], value[STORE_META_MAX + 1];
+    struct error why = { 0 };
+    int alive = 0;
+
+    memset(ret, 0, sizeof *ret);
+    fence_name(host, name);
+    if (store_meta_get(store, name, value, &why) < 0) {
+        if (why.code == ERROR_MISSING)
+            return 0;
+        *err = why;
+        return -1;
+    }
+    if (sscanf(value, "%" SCNd64 " %d %36s", &ret->ms, &alive, ret->boot) < 2)
+        return error_set(err, ERROR_SYSTEM, "database: the fence of host %s is not readable", host);
+    ret->alive = alive != 0;
+    return 0;
+}
+
+int
+store_fence_put(struct store *store, const char *host, const struct store_fence *fence, struct error *err)
+{
+    char name[FENCE_NAME_MAX + 1], value[80];
+
+    fence_name(host, name);
+    if (fence->ms == 0)
+        return query_run(store, err, "DELETE FROM meta WHERE name = ?", "t", name);
+    snprintf(value, sizeof value, "%" PRId64 " %d %s", fence->ms, fence->alive, fence->boot);
+    return store_meta_put(store, name, value, err);
 }

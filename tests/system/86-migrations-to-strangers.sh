@@ -1,0 +1,49 @@
+#!/bin/bash
+# A destination that nobody sends the VM to, a copy that claims it, a host without our daemon, a libvirt that calls no
+# hook: the guest lives on where it is, one host alone holds its lease, and it is who it was.
+set -u
+# shellcheck source=tests/lib/failed_moves.sh
+. "$(dirname "$0")/../lib/failed_moves.sh"
+
+# libvirt's call for a VM that nobody sends: as a liar, or a mistaken tool, would make it.
+nobody_sends_it() {
+    local xml
+
+    xml=$(on a virsh dumpxml moving)
+    said=$(echo "$xml" | on b inside /etc/libvirt/hooks/qemu.d/virtid moving migrate begin - 2>&1) && return 1
+    echo "$said"
+    [[ $said == *"does not migrate it"* ]]
+}
+
+# Its definition is known there, its disk is another, and nobody can be asked: it starts.
+copy_claims_it() {
+    on a virsh dumpxml --inactive moving | sed 's|/images/moving.raw|/images/copy.raw|' >"$boxes/copy.xml"
+    on b disk copy >/dev/null && on a stop virtid-tokend && on b virsh define /dev/stdin <"$boxes/copy.xml" &&
+        on b virsh start moving && on a service_up
+}
+
+copy_gets_nothing() {
+    host_wait 60 on b why_says moving 'a holds it|foreign' && has_identity a && ! on b has_token moving 10 &&
+        on b virsh destroy moving && on b virsh undefine moving
+}
+
+# A host without our daemon: it takes the guest, and no lease; brought back, it is who it was.
+visits_a_stranger() {
+    on b stop virtid-hostd && migrates a b && on b guest_run "$boxes/b" moving 60 true && migrates b a && on b hostd_up
+}
+
+# libvirt there calls no hook: nobody asks the service, and the daemon sees by itself what comes.
+goes_where_the_hook_is_dead() {
+    mv "$boxes/b/etc/libvirt/hooks/qemu.d/virtid" "$boxes/hook" && restart_libvirtd b && through a b ''
+}
+
+moving_up
+ok a_destination_that_nobody_sends_it_to_is_refused nobody_sends_it
+ok it_lives_on_after_a_lie lives a
+ok a_copy_starts_while_nobody_can_be_asked copy_claims_it
+ok the_copy_gets_nothing copy_gets_nothing
+ok it_goes_to_a_stranger_and_comes_back visits_a_stranger
+ok it_is_back_from_a_stranger lives a
+ok it_goes_where_the_hook_is_dead goes_where_the_hook_is_dead
+ok it_arrives_though_no_hook_was_called lives b
+done_testing
