@@ -55,6 +55,7 @@ document() {
 Written by \`make check-images\`, which makes every image below and gives it to the root half as the host daemon does. An
 image that is left alone must be bit-identical afterwards (contents, size, mode, owner, times); where the secret went in, the guest is
 booted and shows it. The reasons are those of \`virtid why\`; DECISIONS/009 says how the root is found. Appliances ran on $accel.
+\`make check-images IMAGES='NAME...'\` renews single rows; the seconds are those of the machine with all that ran beside it then.
 
 END
     whole_table
