@@ -103,15 +103,18 @@ make_vtpm(struct provision_work *w, struct enroll *enroll, struct vtpm_made *mad
     return vtpm_make(folder, &w->record.uuid, NULL, certify, &certifier, VTPM_MS, made, err);
 }
 
-/* It holds the TPM's seeds: none is kept once one is in its place. */
-static void
-forget_vtpm(struct provision_work *w)
+/* It holds the TPM's seeds: none is kept once one is in its place.  A start does not wait for that, the next try does. */
+static int
+forget_vtpm(struct provision_work *w, struct error *err)
 {
     char folder[PATH_MAX];
-    struct error quiet;
+    struct error why;
 
     snprintf(folder, sizeof folder, "%s/vtpm", w->settings->state_dir);
-    (void)vtpm_forget(folder, &w->record.uuid, &quiet);
+    if (vtpm_forget(folder, &w->record.uuid, &why) == 0 || w->inside_start)
+        return 0;
+    *err = why;
+    return -1;
 }
 
 /* Whoever's TPM is there: its EK is registered at first proof. */
@@ -194,10 +197,8 @@ step_vtpm(struct provision_work *w, struct enroll *enroll, struct error *err)
     struct priv_answer answer;
     int failed;
 
-    if (is_settled(w, STEP_VTPM) && is_settled(w, STEP_PLACE)) {
-        forget_vtpm(w); /* of a run that was cut behind its last note */
-        return 0;
-    }
+    if (is_settled(w, STEP_VTPM) && is_settled(w, STEP_PLACE))
+        return forget_vtpm(w, err); /* of a run that was cut behind its last note */
     if (!tpm_is_ours(w))
         return 0;
     if (ask_privd(w, &request, -1, PRIV_CLIENT_MS, &answer, err) < 0)
@@ -210,17 +211,14 @@ step_vtpm(struct provision_work *w, struct enroll *enroll, struct error *err)
         note(w, STEP_VTPM, ours ? STEP_DONE : STEP_SKIPPED, ours ? "" : "tpm-exists",
              ours ? "" : "its EK is registered at first proof");
         note(w, STEP_PLACE, ours ? STEP_DONE : STEP_SKIPPED, ours ? "" : "tpm-exists", "");
-        forget_vtpm(w); /* of a run that was cut */
-        return 0;
+        return forget_vtpm(w, err); /* of a run that was cut */
     }
     note(w, STEP_VTPM, STEP_BEGUN, "", "");
     if (make_vtpm(w, enroll, &made, err) < 0)
         return fail(w, STEP_VTPM, err);
     note(w, STEP_VTPM, STEP_DONE, "", "P-384 and RSA-2048 EK, NV index");
     failed = place_vtpm(w, &made, err) < 0 ? fail(w, STEP_PLACE, err) : 0;
-    if (failed == 0)
-        forget_vtpm(w);
-    return failed;
+    return failed < 0 ? failed : forget_vtpm(w, err);
 }
 
 /* ---- secret ---- */

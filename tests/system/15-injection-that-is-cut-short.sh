@@ -81,6 +81,13 @@ full_from_the_beginning() { # full_from_the_beginning NAME: bit-identical
     [[ $answer == "skipped image-full "* ]] && [ "$before" = "$(sha256sum <"$path")" ]
 }
 
+# What xfs keeps for itself is not in its numbers while it is mounted read-only: it may be found out by writing.
+full_is_said() {
+    inject_begins
+    inject_ends
+    [[ $answer == "skipped image-full "* ]] && as_before
+}
+
 # Both by their kernel's own hand, in an appliance: until nothing goes in any more.
 full_others() {
     fs_xfs "$i/full-xfs.img" debian 310 && truncate -s 256M "$i/full-btrfs.img" &&
@@ -188,7 +195,8 @@ if [ "$all" = all ]; then
     image full.img raw
     ok full_ext4_is_left_alone full_from_the_beginning
     image full-xfs.img raw
-    ok full_xfs_is_left_alone full_from_the_beginning
+    boot='root=/dev/vda type=xfs'
+    ok full_xfs_is_said_and_the_guest_starts_as_before full_is_said
     image full-btrfs.img raw
     ok full_btrfs_is_left_alone full_from_the_beginning
 fi
@@ -199,7 +207,7 @@ fs_ext4 "$i/failing.img" debian 32
 image failing.img raw
 ok host_disk_that_fails_is_told disk_fails pwrite64,pwritev 3+
 if [ "$all" = all ]; then
-    for when in 1+ 2 4 8+ 16 30+; do
+    for when in 1+ 2 4; do
         fs_ext4 "$path" debian 32
         ok "write_${when/+/_and_on}_fails_and_is_told" disk_fails pwrite64,pwritev $when
     done
