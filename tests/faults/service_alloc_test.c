@@ -401,8 +401,8 @@ static void
 a_lease_is_ended_whole_or_not(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { "fence", fence, service_goes_on },
-        { "retire", retire, service_goes_on },
+        { .name = "fence", .work = fence, .check = service_goes_on },
+        { .name = "retire", .work = retire, .check = service_goes_on },
     };
     struct store_vm stored;
     struct error err;
