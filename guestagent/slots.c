@@ -228,17 +228,35 @@ slots_read(struct slots *s, enum slot_name which, struct secret **ret, struct er
     return read_named(s, NAMES[which], ret, err);
 }
 
-/* Whose slot is it?  False: absent or damaged. */
-static bool
-owner_of(const struct slots *s, const char *name, struct vm_uuid *ret)
+enum owner { OWNER_NONE /* absent or damaged */, OWNER_US, OWNER_OTHER };
+
+/* Whose slot is it?  One that can not be read just now is somebody's: an error. */
+static int
+find_owner(const struct slots *s, const char *name, const struct vm_uuid *us, enum owner *ret, struct error *err)
 {
     CLEANUP(secret_free) struct secret *bytes = NULL;
-    struct error ignored = { 0 };
+    struct error why = { 0 };
 
-    if (read_named(s, name, &bytes, &ignored) < 0)
-        return false;
-    memcpy(ret->bytes, bytes->bytes + 1, sizeof ret->bytes);
-    return true;
+    if (read_named(s, name, &bytes, &why) == 0) {
+        *ret = memcmp(us->bytes, bytes->bytes + 1, sizeof us->bytes) == 0 ? OWNER_US : OWNER_OTHER;
+    } else if (why.code == ERROR_MISSING || why.code == ERROR_INPUT) {
+        *ret = OWNER_NONE;
+    } else {
+        *err = why;
+        return -1;
+    }
+    return 0;
+}
+
+/* What was put aside before is older and stays: the one here was never accepted. */
+static int
+set_aside(const struct slots *s, enum slot_name which, struct error *err)
+{
+    if (!exists(s, ASIDE[which]))
+        return rename_slot(s, NAMES[which], ASIDE[which], err);
+    if (remove_slot(s, NAMES[which], err) < 0)
+        return -1;
+    return sync_folder(s, err);
 }
 
 int
@@ -247,20 +265,14 @@ slots_claim(struct slots *s, const struct vm_uuid *uuid, bool *ret_foreign, stru
     bool foreign = false;
 
     for (int i = SLOT_CUR; i <= SLOT_NEW; i++) {
-        struct vm_uuid owner;
+        enum owner here, aside;
 
-        if (owner_of(s, NAMES[i], &owner) && !vm_uuid_equal(&owner, uuid)) {
-            foreign = true;
-            /* What was put aside before is older and stays: the one here was never accepted. */
-            if (exists(s, ASIDE[i])) {
-                if (remove_slot(s, NAMES[i], err) < 0 || sync_folder(s, err) < 0)
-                    return -1;
-            } else if (rename_slot(s, NAMES[i], ASIDE[i], err) < 0) {
-                return -1;
-            }
-        }
-        if (!exists(s, NAMES[i]) && owner_of(s, ASIDE[i], &owner) &&
-            vm_uuid_equal(&owner, uuid) && rename_slot(s, ASIDE[i], NAMES[i], err) < 0)
+        if (find_owner(s, NAMES[i], uuid, &here, err) < 0 || find_owner(s, ASIDE[i], uuid, &aside, err) < 0)
+            return -1;
+        foreign = foreign || here == OWNER_OTHER;
+        if (here == OWNER_OTHER && set_aside(s, (enum slot_name)i, err) < 0)
+            return -1;
+        if (aside == OWNER_US && !exists(s, NAMES[i]) && rename_slot(s, ASIDE[i], NAMES[i], err) < 0)
             return -1;
     }
     *ret_foreign = foreign;
