@@ -158,7 +158,11 @@ take_answer(struct guest_channel *c, const struct frame *frame)
         if (fields_take_u8(&f, &type, &err) < 0 || type != c->ask_type ||
             fields_take_text(&f, 0, sizeof reason - 1, reason, &err) < 0)
             return;
-        error_problem(&c->failure, ERROR_DENIED, "refused", "the host says: %s", reason);
+        if (type == FRAME_SYNC) /* "no-sync" is all that a host of before there were ratchets says */
+            error_problem(&c->failure, ERROR_BUSY, strcmp(reason, "no-sync") == 0 ? "no-sync" : "sync-failed",
+                          "the host does not make the vTPM durable: %s", reason);
+        else
+            error_problem(&c->failure, ERROR_DENIED, "refused", "the host says: %s", reason);
         c->ask = WANT_FAILED;
     } else if (frame->type == FRAME_SIG && c->ask_type == FRAME_SIGN) {
         if (read_signature(c, frame, &c->signature, &err) < 0)

@@ -3,50 +3,19 @@
 #include "guestagent/prover.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "guestagent/next_nonce.h"
-#include "guestagent/service_client.h"
-#include "guestagent/tpm_password.h"
+#include "guestagent/prover_state.h"
 #include "lib/common/clock.h"
-#include "lib/common/fdio.h"
-#include "lib/common/log.h"
 #include "lib/crypto/hash.h"
-#include "lib/crypto/key.h"
-#include "lib/tpm/tpm_device.h"
-#include "lib/wire/proof_msg.h"
 
 enum {
     GREETING_MS = 5000,
     CONNECTION_MS = 20000,
-    ROUNDS_MAX = 8,        /* RESOLVE, ACTIVATE and stale may each ask for one more */
+    ROUNDS_MAX = 10,       /* RESOLVE, ACTIVATE, EXTEND and stale may each ask for one more */
     STALE_WAIT_MS = 1000,
-    X_TRIES = 3,
-};
-
-static const char DEVICE[] = "/dev/tpmrm0";
-
-struct prover {
-    struct prover_options options;
-    bool had_tpm, accepted;
-    uint64_t accepted_epoch;
-    struct next_nonce next;
-    char factors[32];
-};
-
-/* What one attempt carries from step to step. */
-struct attempt {
-    struct greeting greeting;
-    struct bundle bundle;
-    struct service_client *service;
-    struct tpm_device *tpm; /* NULL: a VM without one */
-    bool rsa;               /* which EK */
-    struct secret *cur, *new_;
-    struct prove prove;
-    struct answer answer;
-    int64_t deadline_ms, asked_ms, answered_ms;
 };
 
 static void
@@ -87,276 +56,15 @@ prover_factors(const struct prover *p)
     return p->factors;
 }
 
-/* A file that is gone is no password: whoever clears the TPM removes it and is done. */
-static int
-give_password(const struct prover *p, struct tpm_device *tpm, struct error *err)
-{
-    CLEANUP(secret_free) struct secret *password = NULL;
-    struct error failure = { 0 };
-
-    if (p->options.password_file[0] == '\0')
-        return 0;
-    if (tpm_password_read(p->options.password_file, &password, &failure) == 0)
-        return tpm_endorsement_password(tpm, password->bytes, password->len, err);
-    if (failure.code == ERROR_MISSING)
-        return 0;
-    *err = failure;
-    return -1;
-}
-
-/* Once a TPM was seen, or where the secret lives in one, a proof without it is never made. */
-static int
-open_tpm(struct prover *p, bool needed, struct attempt *a, struct error *err)
-{
-    const char *tcti = p->options.tcti;
-    struct error failure = { 0 };
-
-    if (strcmp(tcti, "auto") == 0)
-        tcti = access(DEVICE, F_OK) == 0 ? "device:/dev/tpmrm0" : "none";
-    if (strcmp(tcti, "none") == 0) {
-        if (p->had_tpm || needed)
-            return error_problem(err, ERROR_SYSTEM, "tpm-gone",
-                                 "this VM has proved itself with a TPM, and there is none now");
-        return 0;
-    }
-    p->had_tpm = true;
-    if (tpm_open(tcti, &a->tpm, &failure) == 0)
-        return give_password(p, a->tpm, err);
-    return error_problem(err, failure.code, failure.problem[0] ? failure.problem : "tpm-gone",
-                         "the TPM does not answer: %s", failure.text);
-}
-
-static int
-read_optional(struct slots *slots, enum slot_name which, struct secret **ret,
-              struct error *err)
-{
-    struct error failure = { 0 };
-
-    if (slots_read(slots, which, ret, &failure) == 0 || failure.code == ERROR_MISSING)
-        return 0;
-    *err = failure;
-    return -1;
-}
-
-/* `cur` is always there from here on; a damaged one can not be mended, only replaced. */
-static int
-load_slots(struct prover *p, struct attempt *a, struct error *err)
-{
-    struct slots *slots = p->options.slots;
-    struct error failure = { 0 };
-    bool foreign;
-
-    if (slots_claim(slots, &a->greeting.uuid, &foreign, err) < 0)
-        return -1;
-    if (foreign)
-        log_notice("event=slots-foreign the secret on this disk is another VM's: it is not "
-                   "used, this VM enrols as new");
-    if (read_optional(slots, SLOT_CUR, &a->cur, &failure) < 0) {
-        if (failure.code != ERROR_INPUT || slots_set_bad_aside(slots, err) < 0) {
-            *err = failure;
-            return -1;
-        }
-        log_error(&failure, "event=slot-damaged set aside as cur.bad, a fresh secret is made");
-    }
-    if (open_tpm(p, a->cur && a->cur->bytes[0] == SLOT_UNIQUE, a, err) < 0)
-        return -1;
-    if (!a->cur) {
-        if (slots_make(slots, SLOT_CUR, a->tpm ? SLOT_UNIQUE : SLOT_PRIVATE,
-                       &a->greeting.uuid, err) < 0 ||
-            slots_read(slots, SLOT_CUR, &a->cur, err) < 0)
-            return -1;
-        log_notice("event=secret-made kind=%s", a->tpm ? "unique" : "private");
-    }
-    return read_optional(slots, SLOT_NEW, &a->new_, err);
-}
-
-static int
-slot_key(const struct secret *slot, struct key **ret, struct error *err)
-{
-    return key_from_private(slot->bytes + 17, ret, err);
-}
-
-static int
-slot_point(const struct attempt *a, const struct secret *slot, uint8_t ret[65],
-           struct error *err)
-{
-    CLEANUP(key_free) struct key *key = NULL;
-
-    if (slot->bytes[0] == SLOT_UNIQUE)
-        return tpm_secret_point(a->tpm, slot->bytes + 17, ret, err);
-    if (slot_key(slot, &key, err) < 0)
-        return -1;
-    key_point(key, ret);
-    return 0;
-}
-
-static int
-slot_sign(const struct attempt *a, const struct secret *slot, const uint8_t h[32],
-          uint8_t ret[64], struct error *err)
-{
-    CLEANUP(key_free) struct key *key = NULL;
-    CLEANUP(buf_clear) struct buf message = BUF(128);
-    uint8_t digest[32];
-
-    if (transcript_secret_message(h, &message, err) < 0 ||
-        hash_sha256(message.data, message.len, digest, err) < 0)
-        return -1;
-    if (slot->bytes[0] == SLOT_UNIQUE)
-        return tpm_secret_sign(a->tpm, slot->bytes + 17, digest, ret, err);
-    if (slot_key(slot, &key, err) < 0)
-        return -1;
-    return key_sign_digest(key, digest, ret, err);
-}
-
-/* libvirt's swtpm makes both EKs; ours, and the smaller one, is P-384. */
-static int
-read_ek(struct attempt *a, struct error *err)
-{
-    CLEANUP(buf_clear) struct buf ek = BUF(EK_PUBLIC_MAX), cert = BUF(EK_CERT_MAX);
-    struct error ignored = { 0 };
-
-    if (tpm_ek_cert(a->tpm, false, &cert, &ignored) < 0) {
-        buf_clear(&cert);
-        a->rsa = tpm_ek_cert(a->tpm, true, &cert, &ignored) == 0;
-        if (!a->rsa)
-            buf_clear(&cert);
-    }
-    if (tpm_ek_public(a->tpm, a->rsa, &ek, err) < 0)
-        return error_wrap(err, "EK");
-    memcpy(a->prove.ek, ek.data, ek.len);
-    a->prove.ek_len = ek.len;
-    if (cert.len > 0)
-        memcpy(a->prove.ek_cert, cert.data, cert.len);
-    a->prove.ek_cert_len = cert.len;
-    return 0;
-}
-
-/* The fields that stay the same for all rounds of this attempt. */
-static int
-describe(struct prover *p, struct attempt *a, const char *audience, struct error *err)
-{
-    struct prove *m = &a->prove;
-
-    memset(m, 0, sizeof *m);
-    m->uuid = a->greeting.uuid;
-    m->epoch = a->greeting.epoch;
-    m->factors = FACTOR_HOST | FACTOR_SECRET;
-    memcpy(m->audience, audience, strlen(audience) + 1);
-    if (strcmp(audience, "virtid-connect") == 0) {
-        m->has_cnf = true;
-        memcpy(m->cnf, p->options.cnf, sizeof m->cnf);
-    }
-    m->has_cur = true;
-    if (slot_point(a, a->cur, m->cur, err) < 0)
-        return error_wrap(err, "secret");
-    m->has_new = a->new_ != NULL;
-    if (m->has_new && slot_point(a, a->new_, m->new_, err) < 0)
-        return error_wrap(err, "next secret");
-    if (!a->tpm)
-        return 0;
-    m->factors |= FACTOR_VTPM;
-    m->has_ak = true;
-    if (tpm_ak_public(a->tpm, m->ak, err) < 0)
-        return error_wrap(err, "AK");
-    /* With the first contact of a run; later the service knows it. */
-    if (!p->accepted || p->accepted_epoch != a->greeting.epoch)
-        return read_ek(a, err);
-    return 0;
-}
-
-static int
-read_x(struct attempt *a, struct error *err)
-{
-    struct error failure = { 0 };
-
-    a->prove.has_x = false;
-    if (!a->tpm)
-        return 0;
-    if (tpm_nv_read(a->tpm, a->prove.x, &failure) == 0) {
-        a->prove.has_x = true;
-        return 0;
-    }
-    if (failure.code == ERROR_MISSING)
-        return 0;
-    *err = failure;
-    return error_wrap(err, "ratchet index");
-}
-
-/* Quote and certify over h; false in *ret_same: somebody extended the index in between. */
-static int
-attest(struct attempt *a, const uint8_t h[32], bool *ret_same, struct error *err)
-{
-    struct tpm_proof proof;
-    struct prove *m = &a->prove;
-
-    *ret_same = true;
-    if (!a->tpm)
-        return 0;
-    if (tpm_prove(a->tpm, h, &proof, err) < 0)
-        return error_wrap(err, "quote");
-    memcpy(m->quote, proof.quote, proof.quote_len);
-    m->quote_len = proof.quote_len;
-    memcpy(m->quote_sig, proof.quote_sig, sizeof m->quote_sig);
-    memcpy(m->certify, proof.certify, proof.certify_len);
-    m->certify_len = proof.certify_len;
-    memcpy(m->certify_sig, proof.certify_sig, sizeof m->certify_sig);
-    *ret_same = proof.has_x == m->has_x &&
-                (!m->has_x || memcmp(proof.x, m->x, sizeof m->x) == 0); /* public */
-    return 0;
-}
-
-/* The host signs h; its name is no part of h, so it is filled in afterwards. */
-static int
-ask_host(struct prover *p, struct attempt *a, const uint8_t h[32], struct error *err)
-{
-    struct host_signature s;
-
-    if (guest_channel_sign(p->options.channel, h, &s, err) < 0)
-        return -1;
-    if (s.epoch != a->greeting.epoch)
-        return error_problem(err, ERROR_BUSY, "no-channel",
-                             "the host signed in another epoch than it greeted with");
-    memcpy(a->prove.host, s.host, sizeof s.host);
-    memcpy(a->prove.hostsig, s.signature, sizeof s.signature);
-    return 0;
-}
-
-/* G3: everything that says "now", for one nonce. */
-static int
-fill_proof(struct prover *p, struct attempt *a, struct error *err)
-{
-    struct prove *m = &a->prove;
-    bool same = false;
-
-    m->has_activation = false;
-    for (int i = 0; i < X_TRIES && !same; i++) {
-        struct transcript t;
-        uint8_t exporter[32], h[32];
-
-        service_client_exporter(a->service, exporter);
-        if (read_x(a, err) < 0 ||
-            prove_transcript(m, a->bundle.issuer, exporter, &t, err) < 0 ||
-            transcript_hash(&t, h, err) < 0 || attest(a, h, &same, err) < 0)
-            return -1;
-        if (!same)
-            continue;
-        if (slot_sign(a, a->cur, h, m->cur_sig, err) < 0 ||
-            (m->has_new && slot_sign(a, a->new_, h, m->new_sig, err) < 0) ||
-            ask_host(p, a, h, err) < 0)
-            return -1;
-    }
-    if (!same)
-        return error_set(err, ERROR_BUSY, "the ratchet index changes under our hands");
-    return 0;
-}
-
 static int
 new_proof(struct prover *p, struct attempt *a, struct error *err)
 {
+    if (prover_make_durable(p, a, err) < 0)
+        return -1;
     a->asked_ms = clock_monotonic_ms();
     if (service_client_challenge(a->service, a->deadline_ms, a->prove.nonce, err) < 0)
         return -1;
-    return fill_proof(p, a, err);
+    return prover_fill(p, a, err);
 }
 
 /* The first proof of an attempt: with the nonce that came with the last token, if it does now. */
@@ -366,7 +74,7 @@ first_proof(struct prover *p, struct attempt *a, struct error *err)
     a->asked_ms = clock_monotonic_ms();
     if (!next_nonce_take(&p->next, &a->prove, a->asked_ms, a->prove.nonce))
         return new_proof(p, a, err);
-    return fill_proof(p, a, err);
+    return prover_fill(p, a, err);
 }
 
 /* ACTIVATE: the same PROVE again, on the same connection, with the secret that only this EK opens. */
@@ -408,6 +116,36 @@ resolve(struct prover *p, struct attempt *a, struct error *err)
     return 0;
 }
 
+/* G4a: bring the disk to that one key, then G1, and prove again. */
+static int
+begin_again(struct prover *p, struct attempt *a, struct error *err)
+{
+    bool had_new = a->prove.has_new;
+
+    if (resolve(p, a, err) < 0)
+        return -1;
+    if (a->no_step.code != ERROR_NONE && !had_new) { /* there is nothing that would make another answer */
+        *err = a->no_step;
+        return error_wrap(err, "the service asks for a step of the ratchets");
+    }
+    stepper_resolved(&p->step);
+    return prover_make_new(p, a, err) < 0 ? -1 : new_proof(p, a, err);
+}
+
+/* G4b. */
+static int
+extend(struct prover *p, struct attempt *a, struct error *err)
+{
+    if (a->no_step.code != ERROR_NONE) {
+        *err = a->no_step;
+        return error_wrap(err, "the service asks for a step of the ratchets");
+    }
+    if (stepper_extend(&p->step, a->tpm, &a->answer, err) < 0)
+        return error_wrap(err, "EXTEND");
+    explicit_bzero(a->answer.v, sizeof a->answer.v);
+    return new_proof(p, a, err);
+}
+
 static void
 remember_factors(struct prover *p, const struct attempt *a)
 {
@@ -427,6 +165,7 @@ take_token(struct prover *p, struct attempt *a, struct proof_token *ret, struct 
         return error_wrap(err, "TOKEN");
     if (slots_forget_others(p->options.slots, err) < 0 || secret_new(len, &text, err) < 0)
         return -1;
+    stepper_finished(&p->step);
     memcpy(text->bytes, a->answer.token, len);
     ret->text = STEAL(text);
     ret->asked_ms = a->asked_ms;
@@ -485,13 +224,13 @@ converse(struct prover *p, struct attempt *a, struct proof_token *ret, struct er
                 return -1;
             break;
         case ANSWER_RESOLVE:
-            if (resolve(p, a, err) < 0 || new_proof(p, a, err) < 0)
+            if (begin_again(p, a, err) < 0)
                 return -1;
             break;
         case ANSWER_EXTEND:
-            return error_problem(err, ERROR_DENIED, "ratchet-unsupported",
-                                 "the service wants a ratchet step, which this agent is too "
-                                 "old for: update virtid-agent in the guest");
+            if (extend(p, a, err) < 0)
+                return -1;
+            break;
         }
     }
     return error_set(err, ERROR_BUSY, "no token after %d rounds", ROUNDS_MAX);
@@ -521,8 +260,8 @@ prover_token(struct prover *p, const char *audience, struct proof_token *ret,
     if (!name_is_audience(audience))
         return error_set(err, ERROR_INPUT, "not the name of an audience");
     if (guest_channel_wait(p->options.channel, until, &a->greeting, err) < 0 ||
-        trust_bundle(p->options.trust, &a->bundle, err) < 0 || load_slots(p, a, err) < 0 ||
-        describe(p, a, audience, err) < 0 || connect_service(p, a, err) < 0)
+        trust_bundle(p->options.trust, &a->bundle, err) < 0 || prover_load(p, a, audience, err) < 0 ||
+        prover_make_durable(p, a, err) < 0 || connect_service(p, a, err) < 0)
         return -1;
     if (converse(p, a, ret, err) == 0)
         return 0;

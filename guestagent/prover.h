@@ -42,7 +42,7 @@ DEFINE_CLEANUP(struct prover *, prover_free);
 
 /*
  * A token for `audience`.  Problems besides the service's own: no-channel, unavailable, tpm-gone,
- * tpm-endorsement-auth, ratchet-unsupported.  ERROR_BUSY and ERROR_SYSTEM: try again later.
+ * tpm-endorsement-auth, no-sync, sync-failed.  ERROR_BUSY and ERROR_SYSTEM: try again later.
  */
 int prover_token(struct prover *prover, const char *audience, struct proof_token *ret,
                  struct error *err);

@@ -195,6 +195,14 @@ take_inject(const struct slots *s, struct error *err)
 }
 
 int
+slots_sync(struct slots *s, struct error *err)
+{
+    if (sync_file(s, NAMES[SLOT_CUR], err) < 0 || sync_file(s, NAMES[SLOT_NEW], err) < 0)
+        return -1;
+    return sync_folder(s, err);
+}
+
+int
 slots_open(const char *state_dir, struct slots **ret, struct error *err)
 {
     CLEANUP(slots_close) struct slots *s = calloc(1, sizeof *s);
@@ -205,8 +213,7 @@ slots_open(const char *state_dir, struct slots **ret, struct error *err)
     if (open_folder(state_dir, s, err) < 0)
         return -1;
     remove_leftovers(s);
-    if (take_inject(s, err) < 0 || sync_file(s, NAMES[SLOT_CUR], err) < 0 ||
-        sync_file(s, NAMES[SLOT_NEW], err) < 0 || sync_folder(s, err) < 0)
+    if (take_inject(s, err) < 0 || slots_sync(s, err) < 0)
         return -1;
     *ret = STEAL(s);
     return 0;

@@ -78,6 +78,64 @@ retry(struct vm *vm)
         evtimer_add(vm->channel_retry, &wait);
 }
 
+/* One request to the root half; the VM may be gone when it is answered. */
+struct syncing {
+    struct hostd *hostd; /* for the main loop alone */
+    struct mailbox *mailbox;
+    uint64_t session;
+    const char *priv_socket;
+    struct priv_request request;
+    int failed;
+    struct error error;
+};
+
+static void
+synced(void *context)
+{
+    CLEANUP(mem_free) struct syncing *s = context;
+    struct vm *vm = vms_find(s->hostd, &s->request.uuid);
+
+    if (s->failed < 0)
+        log_error(&s->error, "event=sync-failed vm=%s", vm ? vm->record.name : "?");
+    if (vm && vm->channel)
+        host_channel_synced(vm->channel, s->session, s->failed < 0 ? "sync-failed" : NULL);
+}
+
+static void *
+sync_thread(void *context)
+{
+    struct syncing *s = context;
+    struct priv_answer answer;
+
+    s->failed = priv_client_ask(s->priv_socket, &s->request, -1, clock_monotonic_ms() + PRIV_CLIENT_MS, &answer,
+                                NULL, 0, &s->error);
+    mailbox_post(s->mailbox, synced, s);
+    return NULL;
+}
+
+static void
+begin_sync(void *context, uint64_t session)
+{
+    struct vm *vm = context;
+    struct syncing *s = calloc(1, sizeof *s);
+    pthread_t thread;
+
+    if (s) {
+        s->hostd = vm->hostd;
+        s->mailbox = vm->hostd->mailbox;
+        s->session = session;
+        s->priv_socket = vm->hostd->settings.priv_socket;
+        s->request.op = PRIV_SYNC_VTPM;
+        s->request.uuid = vm->record.uuid;
+        if (pthread_create(&thread, NULL, sync_thread, s) == 0) {
+            pthread_detach(thread);
+            return;
+        }
+        free(s);
+    }
+    host_channel_synced(vm->channel, session, "sync-failed");
+}
+
 /* Not freed here: the channel is in the middle of its own call. */
 static void
 changed(void *context)
@@ -99,7 +157,7 @@ connected(void *context)
 {
     struct connecting *c = context;
     struct vm *vm = c->vm;
-    struct host_channel_owner owner = { vm, identity_of, may_sign, changed };
+    struct host_channel_owner owner = { vm, identity_of, may_sign, begin_sync, changed };
 
     vm->connecting = false;
     fd_close(c->fds[1]); /* the socket's end tells of QEMU's as well */

@@ -387,6 +387,7 @@ step_account(struct provision_work *w, struct enroll *enroll, struct error *err)
     memcpy(account.x0, w->record.x0, sizeof account.x0);
     account.has_secret = w->record.has_point;
     memcpy(account.secret, w->record.point, sizeof account.secret);
+    account.transient = w->domain.disk_transient;
     if (!again)
         note(w, STEP_ACCOUNT, STEP_BEGUN, "", "");
     if (enroll_account(enroll, &account, w->record.account, err) < 0) {

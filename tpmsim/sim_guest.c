@@ -121,10 +121,39 @@ may_sign(void *context, const char **ret_reason)
     return 0;
 }
 
+/* As the root half does it: the file, then its name. */
+static int
+sync_tpm(const struct sim_guest *g, struct error *err)
+{
+    CLEANUP(fd_close) int folder = -1;
+    CLEANUP(fd_close) int file = -1;
+    char uuid[VM_UUID_TEXT], path[PATH_ROOM];
+
+    vm_uuid_print(&g->record.uuid, uuid);
+    snprintf(path, sizeof path, "%s/%s", g->folder, uuid);
+    folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    file = folder < 0 ? -1 : openat(folder, "tpm2-00.permall", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0 || fsync(file) < 0 || fsync(folder) < 0)
+        return error_sys(err, errno, "%s: making the TPM's state durable", path);
+    return 0;
+}
+
+static void
+on_sync(void *context, uint64_t session)
+{
+    struct sim_guest *g = context;
+    struct error err = { 0 };
+    int failed = sync_tpm(g, &err);
+
+    if (failed < 0)
+        log_error(&err, "event=sync-failed name=%s", g->record.name);
+    host_channel_synced(g->channel, session, failed < 0 ? "sync-failed" : NULL);
+}
+
 static void
 on_connection(evutil_socket_t fd, short what, void *context)
 {
-    struct host_channel_owner owner = { context, identity_of, may_sign, NULL };
+    struct host_channel_owner owner = { context, identity_of, may_sign, on_sync, NULL };
     struct sim_guest *g = context;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     struct error err;

@@ -56,6 +56,11 @@ int tpm_prove(struct tpm_device *tpm, const uint8_t h[static 32], struct tpm_pro
               struct error *err);
 /* x as read now; ERROR_MISSING: no index. */
 int tpm_nv_read(struct tpm_device *tpm, uint8_t ret[static 32], struct error *err);
+/* TPM2_NV_Extend of our index: x becomes SHA-256(x || v), in swtpm's file before this returns, not yet durable. */
+int tpm_nv_extend(struct tpm_device *tpm, const uint8_t v[static 32], struct error *err);
+/* resetCount and restartCount: which run of the TPM this is. */
+int tpm_counters(struct tpm_device *tpm, uint32_t *ret_reset, uint32_t *ret_restart,
+                 struct error *err);
 /* The secret's primary key from a slot's 64 bytes: its point; and its signature over a digest. */
 int tpm_secret_point(struct tpm_device *tpm, const uint8_t unique[static 64],
                      uint8_t ret_point[static 65], struct error *err);

@@ -64,6 +64,37 @@ tpm_nv_read(struct tpm_device *tpm, uint8_t ret[static 32], struct error *err)
     return 0;
 }
 
+int
+tpm_nv_extend(struct tpm_device *tpm, const uint8_t v[static 32], struct error *err)
+{
+    CLEANUP(tpm_held_drop) struct tpm_held index = TPM_HELD(tpm);
+    TPM2B_MAX_NV_BUFFER data = { .size = 32 };
+    TSS2_RC rc;
+
+    if (hold_index(tpm, &index, err) < 0)
+        return -1;
+    memcpy(data.buffer, v, 32);
+    rc = TPM_CALL(Esys_NV_Extend(tpm->esys, index.tr, index.tr, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                 ESYS_TR_NONE, &data));
+    explicit_bzero(&data, sizeof data);
+    return rc == TSS2_RC_SUCCESS ? 0 : tpm_failed(rc, "extend the NV index", err);
+}
+
+int
+tpm_counters(struct tpm_device *tpm, uint32_t *ret_reset, uint32_t *ret_restart,
+             struct error *err)
+{
+    CLEANUP(esys_free) TPMS_TIME_INFO *info = NULL;
+    TSS2_RC rc = TPM_CALL(
+        Esys_ReadClock(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &info));
+
+    if (rc != TSS2_RC_SUCCESS)
+        return tpm_failed(rc, "read the clock", err);
+    *ret_reset = info->clockInfo.resetCount;
+    *ret_restart = info->clockInfo.restartCount;
+    return 0;
+}
+
 /* Manufacturers pad the index; the certificate ends where its DER says. */
 static size_t
 der_length(const uint8_t *der, size_t len)

@@ -56,7 +56,7 @@ check_request(const struct priv_request *r, struct error *err)
     bool named = r->op == PRIV_CHANNEL || r->op == PRIV_SAVE_STATE;
     bool placed = r->op == PRIV_INJECT || r->op == PRIV_CHANNEL;
 
-    if (r->op < PRIV_INJECT || r->op > PRIV_CANCEL)
+    if (r->op < PRIV_INJECT || r->op > PRIV_SYNC_VTPM)
         return error_set(err, ERROR_INPUT, "request %u is not in the table", r->op);
     if (named && !name_is_domain(r->name))
         return error_set(err, ERROR_INPUT, "not the name of a domain");
@@ -119,6 +119,7 @@ decode_body(struct fields *f, struct priv_request *r, struct error *err)
     case PRIV_PLACE_VTPM:
     case PRIV_VTPM_STATE:
     case PRIV_CANCEL:
+    case PRIV_SYNC_VTPM:
         return 0;
     }
     return error_set(err, ERROR_INPUT, "request %u is not in the table", r->op);
@@ -137,7 +138,7 @@ priv_request_decode(const uint8_t *bytes, size_t len, struct priv_request *ret,
     if (fields_take_u8(&f, &op, err) < 0 ||
         fields_take_exact(&f, r.uuid.bytes, sizeof r.uuid.bytes, err) < 0)
         return -1;
-    if (op < PRIV_INJECT || op > PRIV_CANCEL)
+    if (op < PRIV_INJECT || op > PRIV_SYNC_VTPM)
         return error_set(err, ERROR_INPUT, "request %u is not in the table", op);
     r.op = (enum priv_op)op;
     if (decode_body(&f, &r, err) < 0 || fields_end(&f, err) < 0 || check_request(&r, err) < 0)

@@ -24,6 +24,8 @@ static const struct problem table[] = {
     { "tpm-endorsement-auth", 409, "The TPM's endorsement hierarchy has a password", "in the guest: name the password to virtid-agent (endorsement_password_file), empty it (tpm2_changeauth -c endorsement -p OLD) or clear the TPM (tpm2_clear)" },
     { "tpm-gone", 503, "The guest's TPM does not answer", "see in the guest that /dev/tpmrm0 is there and free; virtid-agent goes on by itself when it answers" },
     { "ratchet-unsupported", 409, "The service asks for a step that the agent does not know", "update virtid-agent in the guest" },
+    { "no-sync", 503, "The VM's host is too old for the step that the service asks for", "update virtid-hostd and virtid-privd on the VM's host; the VM goes on by itself" },
+    { "sync-failed", 503, "The VM's host could not make the vTPM's state durable", "see virtid-privd's log on the VM's host; the VM goes on by itself" },
     { "floor", 403, "A factor that this VM must show is missing", "`virtid why DOMAIN` names it; vTPM and secret must be in the guest as when it was enrolled" },
     { "locked", 403, "The VM is locked", "`virtid why DOMAIN` says in which state it is" },
     { "audience-not-allowed", 403, "This VM has no right to tokens for this audience", "`virtid audience add NAME --all`, or `virtid set DOMAIN --audience NAME`" },

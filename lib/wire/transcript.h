@@ -24,6 +24,12 @@ enum {
     FACTOR_SECRET = 4,
 };
 
+/* One run of a VM: within it the ratchets step once. Without a TPM both counters are 0. Epoch 0: no run. */
+struct proof_run {
+    uint64_t epoch;
+    uint32_t reset_count, restart_count;
+};
+
 struct transcript {
     const char *issuer;
     struct vm_uuid uuid;

@@ -37,7 +37,8 @@ struct host_channel {
     uint64_t session;
     struct splice *splice;
     bool splice_ended;                     /* free it when we are out of its callback */
-    struct token_bucket signs, opens, statuses, greetings, frames, bytes;
+    uint64_t sync_session;                 /* that asked and waits for the owner's answer, or 0 */
+    struct token_bucket signs, syncs, opens, statuses, greetings, frames, bytes;
     struct host_channel_status status;
 };
 
@@ -205,6 +206,35 @@ take_sign(struct host_channel *c, struct fields f)
         send_no(c, FRAME_SIGN, "error");
 }
 
+/* What the guest asks again while it waits is answered with the first. */
+static void
+take_sync(struct host_channel *c)
+{
+    if (c->sync_session == c->session)
+        return;
+    if (!token_bucket_take(&c->syncs, clock_monotonic_ms())) {
+        send_no(c, FRAME_SYNC, "rate");
+        return;
+    }
+    c->sync_session = c->session;
+    c->owner.sync(c->owner.context, c->session);
+}
+
+void
+host_channel_synced(struct host_channel *c, uint64_t session, const char *problem)
+{
+    /* Asked in a session, or over a channel, that is over: what changed since then is not in it. */
+    if (session != c->sync_session)
+        return;
+    c->sync_session = 0;
+    if (session != c->session || c->status.state != HOST_CHANNEL_READY)
+        return;
+    if (problem)
+        send_no(c, FRAME_SYNC, problem);
+    else
+        send_frame(c, FRAME_SYNCED, NULL, 0);
+}
+
 static void
 splice_opened(void *context)
 {
@@ -340,7 +370,7 @@ take_frame(struct host_channel *c, const struct frame *frame)
         take_sign(c, f);
         break;
     case FRAME_SYNC:
-        send_no(c, FRAME_SYNC, "no-sync");
+        take_sync(c);
         break;
     case FRAME_OPEN:
         take_open(c);
@@ -484,6 +514,7 @@ host_channel_new(struct event_base *base, const struct vm_uuid *uuid, int take_f
     c->owner = *owner;
     c->reader = (struct frame_reader)FRAME_READER();
     c->signs = TOKEN_BUCKET(HOST_CHANNEL_SIGNS_PER_SECOND, HOST_CHANNEL_SIGNS_PER_SECOND, now);
+    c->syncs = TOKEN_BUCKET(HOST_CHANNEL_SYNCS_PER_SECOND, HOST_CHANNEL_BURST, now);
     c->opens = TOKEN_BUCKET(HOST_CHANNEL_OPENS_PER_SECOND, HOST_CHANNEL_BURST, now);
     c->statuses = TOKEN_BUCKET(1, HOST_CHANNEL_BURST, now);
     c->greetings = TOKEN_BUCKET(1, HOST_CHANNEL_BURST, now);

@@ -32,6 +32,7 @@ enum {
     HOST_CHANNEL_SPLICE_MAX = 1 << 20,  /* bytes in each direction of one connection; a proof takes 20 KiB */
     HOST_CHANNEL_SIGNS_PER_SECOND = 5,
     HOST_CHANNEL_OPENS_PER_SECOND = 2,
+    HOST_CHANNEL_SYNCS_PER_SECOND = 1,  /* a run takes two, one behind the other */
     HOST_CHANNEL_BURST = 10,            /* connections, greetings, status words at once after a pause */
     HOST_CHANNEL_TEXT_MAX = 200,
 };
@@ -59,6 +60,11 @@ struct host_channel_owner {
     const struct host_channel_identity *(*identity)(void *context);
     /* The epoch to sign in, or 0 with *ret_reason: no lease, it lapsed, an end is unreported. */
     uint64_t (*may_sign)(void *context, const char **ret_reason);
+    /*
+     * The guest asks that its vTPM's state be made durable: host_channel_synced() says how it went, at once or
+     * later, with the same `session`.
+     */
+    void (*sync)(void *context, uint64_t session);
     /* State or status changed. The channel must not be freed inside. May be NULL. */
     void (*changed)(void *context);
 };
@@ -81,6 +87,8 @@ DEFINE_CLEANUP(struct host_channel *, host_channel_free);
 
 /* A new session: after a new epoch, a new bundle. */
 void host_channel_hello(struct host_channel *channel);
+/* The answer to owner.sync: NULL done, or the word why not (at most 30 characters). */
+void host_channel_synced(struct host_channel *channel, uint64_t session, const char *problem);
 void host_channel_status(const struct host_channel *channel, struct host_channel_status *ret);
 const char *host_channel_state_name(enum host_channel_state state);
 

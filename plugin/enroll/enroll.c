@@ -183,7 +183,8 @@ enroll_account(struct enroll *enroll, const struct enroll_account *account,
     if (!body || json_object_set_new(body, "name", json_string(account->name)) < 0 ||
         (account->ek_len && json_set_bytes(body, "ek", account->ek, account->ek_len) < 0) ||
         (account->has_x0 && json_set_bytes(body, "x0", account->x0, sizeof account->x0) < 0) ||
-        (account->has_secret && json_set_bytes(body, "secret", account->secret, sizeof account->secret) < 0))
+        (account->has_secret && json_set_bytes(body, "secret", account->secret, sizeof account->secret) < 0) ||
+        (account->transient && json_object_set_new(body, "transient", json_true()) < 0))
         return error_sys(err, ENOMEM, "account");
     if (ask(enroll, "POST", "/v1/host/account", body, &answer, err) < 0 ||
         json_get_string(answer, "state", false, ENROLL_STATE_MAX, &state, err) < 0)

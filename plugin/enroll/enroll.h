@@ -70,6 +70,7 @@ struct enroll_account {
     uint8_t ek[ENROLL_EK_PUBLIC_MAX]; /* TPMT_PUBLIC */
     size_t ek_len;                    /* 0: none known */
     bool has_x0, has_secret;
+    bool transient;                   /* its disk forgets at each end: no disk ratchet */
     uint8_t x0[32];
     uint8_t secret[65];               /* public point */
 };

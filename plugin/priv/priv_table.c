@@ -89,6 +89,15 @@ do_cancel(struct call *c, struct priv_reply *reply, struct error *err)
     return 0;
 }
 
+static int
+do_sync_vtpm(struct call *c, struct priv_reply *reply, struct error *err)
+{
+    if (priv_vtpm_sync(c->table->settings, &c->request->uuid, err) < 0)
+        return -1;
+    set_result(reply, "synced");
+    return 0;
+}
+
 /* A host with a thousand VMs that all start within a minute is served; a loop is not. */
 static const struct entry {
     const char *name;
@@ -102,6 +111,7 @@ static const struct entry {
     [PRIV_VTPM_STATE] = { "vtpm-state", false, 6000, do_vtpm_state },
     [PRIV_SAVE_STATE] = { "save-state", false, 6000, do_save_state },
     [PRIV_CANCEL] = { "cancel", false, 1200, do_cancel },
+    [PRIV_SYNC_VTPM] = { "sync-vtpm", false, 6000, do_sync_vtpm },
 };
 
 void

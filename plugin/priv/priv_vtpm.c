@@ -18,7 +18,7 @@
 #define STATE_NAME "tpm2-00.permall"
 
 /* swtpm, src/swtpm/swtpm_nvstore.c: version, min_version, header size, flags, whole length; big-endian. */
-enum { HEADER_LEN = 10, VERSION_MAX = 2 };
+enum { HEADER_LEN = 10, VERSION_MAX = 2, SYNC_TRIES = 10 };
 
 static bool
 is_state(const uint8_t *b, size_t len)
@@ -277,4 +277,60 @@ priv_vtpm_place(const struct priv_settings *s, const struct vm_uuid *uuid, int s
     if (build(s, &a, &state, err) < 0)
         return -1;
     return move(&a, text, ret_placed, err);
+}
+
+/* A file of swtpm's and nobody else's: a link or a pipe would have us open, or wait for, something else. */
+static int
+open_state(int inner, int *ret_fd, struct stat *ret_st, struct error *err)
+{
+    struct statfs fs;
+
+    *ret_fd = openat(inner, STATE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*ret_fd < 0)
+        return errno == ENOENT ? error_set(err, ERROR_MISSING, "there is no TPM state")
+                               : error_sys(err, errno, "TPM state");
+    if (fstat(*ret_fd, ret_st) < 0 || fstatfs(*ret_fd, &fs) < 0)
+        return error_sys(err, errno, "TPM state");
+    if (!S_ISREG(ret_st->st_mode) || fs.f_type == FUSE_SUPER_MAGIC)
+        return error_set(err, ERROR_INPUT, "TPM state: not a regular file");
+    return 0;
+}
+
+/* *ret_same: the name still leads to what was made durable, with a name that is durable as well. */
+static int
+sync_once(int inner, bool *ret_same, struct error *err)
+{
+    CLEANUP(fd_close) int fd = -1;
+    struct stat before, after;
+
+    if (open_state(inner, &fd, &before, err) < 0)
+        return -1;
+    if (fsync(fd) < 0 || fsync(inner) < 0 || fstatat(inner, STATE_NAME, &after, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_sys(err, errno, "TPM state: making it durable");
+    *ret_same = before.st_dev == after.st_dev && before.st_ino == after.st_ino;
+    return 0;
+}
+
+int
+priv_vtpm_sync(const struct priv_settings *s, const struct vm_uuid *uuid, struct error *err)
+{
+    CLEANUP(fd_close) int parent = -1;
+    CLEANUP(fd_close) int outer = -1;
+    CLEANUP(fd_close) int inner = -1;
+    char text[VM_UUID_TEXT];
+    bool same = false;
+
+    vm_uuid_print(uuid, text);
+    if (open_parent(s, &parent, err) < 0)
+        return -1;
+    outer = openat(parent, text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    inner = outer < 0 ? -1 : openat(outer, "tpm2", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (inner < 0)
+        return errno == ENOENT ? error_set(err, ERROR_MISSING, "%s: there is no TPM state", text)
+                               : error_sys(err, errno, "%s", text);
+    for (int i = 0; i < SYNC_TRIES && !same; i++) {
+        if (sync_once(inner, &same, err) < 0)
+            return error_wrap(err, "%s", text);
+    }
+    return same ? 0 : error_set(err, ERROR_BUSY, "%s: the TPM state changes under our hands", text);
 }

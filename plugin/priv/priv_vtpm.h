@@ -22,3 +22,9 @@ int priv_vtpm_place(const struct priv_settings *s, const struct vm_uuid *uuid, i
 /* Is there a folder <uuid>/tpm2? */
 int priv_vtpm_exists(const struct priv_settings *s, const struct vm_uuid *uuid, bool *ret_exists,
                      struct error *err);
+
+/*
+ * What <uuid>'s state file holds now, and its name, survive a power loss when this returns: swtpm replaces the
+ * file by rename and makes nothing durable.  Nothing is written.  ERROR_MISSING: there is no such file.
+ */
+int priv_vtpm_sync(const struct priv_settings *s, const struct vm_uuid *uuid, struct error *err);

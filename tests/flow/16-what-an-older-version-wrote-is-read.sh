@@ -85,5 +85,6 @@ check its_running_vm_keeps_its_lease_and_epoch until_true answers "vms/$uuid" "\
 check a_vm_of_then_gets_a_token new_token
 check it_is_the_vm_that_it_was test "$(of_vm again uuid)" = "$(basename "$(dirname "$base"/vm/1/*/tpm2-00.permall)")"
 check with_all_three_factors test "$(of_vm again factors)" = "['host', 'vtpm', 'secret']"
+check its_ratchets_have_begun test "$(of_vm again claims | grep -o "'fresh': True" | wc -l)" = 2
 check without_enrolling_again not_said 'event=(joined|account)'
 plan

@@ -15,7 +15,10 @@ status_is() {
     [ $? -eq "$want" ]
 }
 # why_says UUID WORDS: in what the operator reads of that VM.
-why_says() { admin why "$1" | grep -q -- "$2"; }
+why_says() {
+    admin why "$1" >"$SERVICE/why" 2>&1
+    grep -q -- "$2" "$SERVICE/why" || { cat "$SERVICE/why"; return 1; }
+}
 is_gone() {
     local _
     for _ in {1..600}; do
@@ -50,12 +53,20 @@ check a_stranger_verifies_it verify --audience shop "$SERVICE/token"
 check its_token_names_all_three_factors test "$(claim "$SERVICE/token" "' '.join(t['factors'])")" = 'host vtpm secret'
 check its_ek_is_one_that_the_service_certified test "$(claim "$SERVICE/token" "t['claims']['virtid']['vtpm']['ek']")" = ca
 uuid=$(claim "$SERVICE/token" "t['uuid']")
+fresh() { claim "$1" "t['claims']['virtid']['vtpm']['fresh'] and t['claims']['virtid']['secret']['fresh']"; }
+check both_ratchets_have_stepped test "$(fresh "$SERVICE/token")" = True
+cp -a "$SERVICE/a" "$SERVICE/old"
 
 # Again: the same VM, without a join code, with a new epoch.
 check it_is_the_same_vm_the_second_time \
     sh -c '"$1" vm -a shop --state "$2/a" </dev/null >"$2/again" 2>"$2/again.log"' - "$sim" "$SERVICE"
 check its_uuid_is_the_same test "$(claim "$SERVICE/again" "t['uuid']")" = "$uuid"
 check its_epoch_is_higher test "$(claim "$SERVICE/again" "t['epoch']")" -gt "$(claim "$SERVICE/token" "t['epoch']")"
+check both_ratchets_have_stepped_again test "$(fresh "$SERVICE/again")" = True
+check a_copy_of_the_run_before_gets_no_token status_is 3 "$sim" vm -a shop -w 5 --state "$SERVICE/old"
+check an_operator_sees_that_it_is_behind why_says "$uuid" disk-behind
+check the_original_goes_on sh -c '"$1" vm -a shop --state "$2/a" </dev/null >"$2/third" 2>"$2/third.log"' - "$sim" "$SERVICE"
+check it_is_behind_no_more sh -c '! "$@" | grep -q disk-behind' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN" why "$uuid"
 check it_was_not_enrolled_again sh -c '! grep -qE "event=(joined|account)" "$1"' - "$SERVICE/again.log"
 check a_reused_join_code_is_refused status_is 3 \
     sh -c '"$1" vm --host simhost -a shop -w 5 <"$2/simhost.code"' - "$sim" "$SERVICE"
@@ -72,7 +83,9 @@ new_host barehost
 check a_vm_that_nothing_was_written_for_makes_its_own_secret \
     sh -c '"$1" vm --host barehost --no-secret -a shop --state "$2/b" <"$2/barehost.code" >"$2/bare"' - "$sim" "$SERVICE"
 check its_factors_are_all_three test "$(claim "$SERVICE/bare" "' '.join(t['factors'])")" = 'host vtpm secret'
-check a_vm_that_lost_its_tpm_is_below_its_floor status_is 3 "$sim" vm --state "$SERVICE/a" --no-tpm -a shop -w 2
+# Its secret has gone into its TPM with the first step: only an agent without it comes as far as the service.
+cp -a "$SERVICE/a" "$SERVICE/lost" && rm -r "$SERVICE/lost/1/disk/slots"
+check a_vm_that_lost_its_tpm_is_below_its_floor status_is 3 "$sim" vm --state "$SERVICE/lost" --no-tpm -a shop -w 2
 check the_operator_sees_why why_says "$uuid" '\[!!\] proof *floor'
 check an_agent_whose_secret_is_in_its_tpm_says_so_itself \
     sh -c '! "$1" vm --state "$2/b" --no-tpm -a shop -w 2 </dev/null 2>"$2/bare.log" && grep -q "there is none now" "$2/bare.log"' - "$sim" "$SERVICE"

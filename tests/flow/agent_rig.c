@@ -155,6 +155,13 @@ say_hello(struct rig *r)
     put(r, FRAME_HELLO, payload.data, payload.len);
 }
 
+void
+rig_event(struct rig *r)
+{
+    if (r->wish.kill_agent_at > 0 && --r->wish.kill_agent_at == 0 && r->agent > 0)
+        (void)kill(r->agent, SIGKILL);
+}
+
 static void
 answer_sign(struct rig *r, const struct frame *frame)
 {
@@ -165,6 +172,7 @@ answer_sign(struct rig *r, const struct frame *frame)
     pid_t victim = atomic_exchange(&r->wish.kill_at_sign, 0);
 
     r->signs++;
+    rig_event(r);
     if (victim > 0)
         assert(kill(victim, SIGKILL) == 0);
     if (r->wish.deaf_to_sign || fields_take_exact(&f, h, sizeof h, &err) < 0)
@@ -183,6 +191,26 @@ answer_sign(struct rig *r, const struct frame *frame)
     fields_add_text(&payload, "host-a");
     fields_add(&payload, signature, sizeof signature);
     put(r, FRAME_SIG, payload.data, payload.len);
+}
+
+static void
+answer_sync(struct rig *r)
+{
+    CLEANUP(buf_clear) struct buf payload = BUF(64);
+
+    r->syncs++;
+    rig_event(r);
+    if (r->tpm)
+        rig_keep_tpm(r, "durable");
+    if (!r->wish.no_sync && r->wish.refuse_sync == 0) {
+        put(r, FRAME_SYNCED, NULL, 0);
+        return;
+    }
+    fields_add_u8(&payload, FRAME_SYNC);
+    fields_add_text(&payload, r->wish.no_sync ? "no-sync" : "sync-failed");
+    if (r->wish.refuse_sync > 0)
+        r->wish.refuse_sync--;
+    put(r, FRAME_NO, payload.data, payload.len);
 }
 
 static void
@@ -225,7 +253,8 @@ take_open(struct host_side *s)
     int pair[2];
 
     s->r->opens++;
-    if (s->r->wish.service_away || s->service >= 0) {
+    drop_service(s); /* a HELLO has ended it without a word, as with the real host's side */
+    if (s->r->wish.service_away) {
         send_close(s->r, "nobody there");
         return;
     }
@@ -258,7 +287,7 @@ take_frame(struct host_side *s, const struct frame *frame)
     } else if (frame->type == FRAME_SIGN) {
         answer_sign(r, frame);
     } else if (frame->type == FRAME_SYNC) {
-        put(r, FRAME_SYNCED, NULL, 0);
+        answer_sync(r);
     } else if (frame->type == FRAME_STATUS) {
         take_status(r, frame);
     } else if (frame->type == FRAME_OPEN) {
@@ -445,10 +474,10 @@ new_account(struct rig *r)
     key_point(r->host_key, a->host_point);
     if (!r->tpm)
         return;
-    a->has_ek = a->has_x = true;
+    a->has_ek = a->ratchet.has_x = true;
     memcpy(a->ek, swtpm_box_made(r->tpm)->ek, swtpm_box_made(r->tpm)->ek_len);
     a->ek_len = swtpm_box_made(r->tpm)->ek_len;
-    memcpy(a->x, swtpm_box_made(r->tpm)->x0, sizeof a->x);
+    memcpy(a->ratchet.xcur, swtpm_box_made(r->tpm)->x0, sizeof a->ratchet.xcur);
 }
 
 void

@@ -33,7 +33,12 @@ struct rig_wish {
     atomic_int stale;          /* so many proofs are answered "stale" */
     atomic_bool hang_up;       /* the service closes before it answers a proof */
     atomic_bool resolve;       /* the next proof is answered by RESOLVE{cur} */
-    atomic_bool extend;        /* the next proof is answered by EXTEND */
+    atomic_bool no_steps;      /* the service knows of no ratchets */
+    atomic_bool no_sync;       /* SYNC is answered by NO{no-sync}: a host of before there were ratchets */
+    atomic_int refuse_sync;    /* so many SYNCs are answered by NO{sync-failed} */
+    atomic_bool wrong_from;    /* the next EXTEND is from another content */
+    atomic_bool lose_answer;   /* the next PROVE is judged and stored, its answer is not sent */
+    atomic_int kill_agent_at;  /* the agent, at its n-th SYNC, SIGN, or PROVE that was judged, from now */
     atomic_int life;           /* seconds of a token; 0: 300 */
     atomic_int host_ahead;     /* the host's UTC in a HELLO is so many seconds ahead */
     atomic_int ahead;          /* the service's clock is so many seconds ahead */
@@ -56,7 +61,9 @@ struct rig {
     uint8_t bundle[BUNDLE_MAX]; /* offered in HELLO */
     size_t bundle_len;
     struct proof_account account;
-    unsigned hellos, readies, signs, opens, challenges, proofs, accepted, activations, tokens, cleared;
+    unsigned hellos, readies, signs, syncs, opens, challenges, proofs, accepted, activations, tokens, cleared;
+    unsigned extends, resolves, steps;
+    unsigned stepped;           /* halves that the last token calls fresh */
     uint64_t serial_held;       /* of the last READY */
     char status_word[32], status_text[301];
     char refusal[128];          /* the judge's last one: check and problem */
@@ -101,6 +108,21 @@ void rig_install_bundle(struct rig *r);
 void rig_hello(struct rig *r);
 /* Cut the agent's connection (host side restarts). */
 void rig_cut(struct rig *r);
+/*
+ * The host loses its power: the agent is gone, and the vTPM is as the last SYNC left it (before the first: as it was
+ * made).  Then it is there again, and the VM has another epoch.
+ */
+void rig_power_loss(struct rig *r);
+/* The vTPM's state file, kept or put back (the TPM starts anew) under a name of the test's. */
+void rig_keep_tpm(struct rig *r, const char *name);
+void rig_put_back_tpm(struct rig *r, const char *name);
+/* The same of the agent's slots. */
+void rig_keep_slots(struct rig *r, const char *name);
+void rig_put_back_slots(struct rig *r, const char *name);
+/* Another epoch, and a HELLO if an agent listens. */
+void rig_new_epoch(struct rig *r);
+/* Something that the agent did has arrived: wish.kill_agent_at. */
+void rig_event(struct rig *r);
 /* Bytes into the channel. */
 void rig_inject(struct rig *r, const void *bytes, size_t len);
 

@@ -23,6 +23,7 @@ struct session {
     struct tls *tls;
     uint8_t exporter[TLS_EXPORTER_LEN];
     int64_t deadline;
+    bool lost; /* the answer */
 };
 
 static int64_t
@@ -82,12 +83,12 @@ store(struct rig *r, const struct prove *p, const struct proof_result *result)
         a->has_ak = true;
     }
     if (result->take_cur) {
-        memcpy(a->cur, p->cur, sizeof a->cur);
-        a->has_cur = true;
+        memcpy(a->ratchet.cur, p->cur, sizeof a->ratchet.cur);
+        a->ratchet.has_cur = true;
     }
     if (result->take_x) {
-        memcpy(a->x, p->x, sizeof a->x);
-        a->has_x = true;
+        memcpy(a->ratchet.xcur, p->x, sizeof a->ratchet.xcur);
+        a->ratchet.has_x = true;
     }
     a->floor |= result->factors;
     a->has_mark = true;
@@ -102,32 +103,54 @@ store(struct rig *r, const struct prove *p, const struct proof_result *result)
     r->accepted++;
 }
 
-/* The answer of an accepted proof, or the order that a test wished for. */
+static void
+make_answer(struct rig *r, const struct prove *p, const struct proof_result *result,
+            const struct ratchet_answer *step, struct answer *ret)
+{
+    struct nonce_bind bind = { p->uuid, p->epoch, p->has_ak, { 0 } };
+
+    memcpy(bind.ak_name, result->ak_name, sizeof bind.ak_name);
+    make_nonce(r, &bind, ret->nonce);
+    ret->expires_in = r->wish.life ? r->wish.life : 300;
+    snprintf(ret->token, sizeof ret->token, "token-%llu.%.200s.factors-%u%s%s",
+             (unsigned long long)++r->token_count, p->audience, result->factors,
+             p->has_cnf ? ".cnf" : "", step->stepped ? ".fresh" : "");
+    r->tokens++;
+    r->stepped = step->stepped;
+}
+
+/* What the ratchets say to an accepted proof, or the order that a test wished for. */
 static void
 answer_accepted(struct rig *r, const struct prove *p, const struct proof_result *result,
                 struct answer *ret)
 {
-    struct nonce_bind bind = { p->uuid, p->epoch, p->has_ak, { 0 } };
+    struct ratchet *ratchet = &r->account.ratchet;
+    struct ratchet_answer step;
+    struct ratchet_shown shown;
+    struct error err = { 0 };
+    uint8_t random[32];
+    unsigned halves = proof_ratchet(p, &r->account, result, &shown);
 
-    if (atomic_exchange(&r->wish.extend, false)) {
-        ret->type = ANSWER_EXTEND;
-        return;
+    assert(random_bytes(random, sizeof random, &err) == 0);
+    if (r->wish.no_steps) /* a service of before there were ratchets */
+        shown.fresh = shown.has_new = false;
+    assert(ratchet_step(ratchet, halves, &shown, random, &step, &err) == 0);
+    r->steps += step.completed;
+    ret->type = atomic_exchange(&r->wish.resolve, false) ? ANSWER_RESOLVE : step.type;
+    ret->has_kid = step.has_kid;
+    memcpy(ret->kid, step.kid, sizeof ret->kid);
+    memcpy(ret->from, step.from, sizeof ret->from);
+    memcpy(ret->to, ratchet->xnext, sizeof ret->to);
+    memcpy(ret->v, ratchet->v, sizeof ret->v);
+    if (ret->type == ANSWER_EXTEND) {
+        r->extends++;
+        if (atomic_exchange(&r->wish.wrong_from, false))
+            ret->from[0] ^= 1;
     }
-    if (atomic_exchange(&r->wish.resolve, false) || result->resolve) {
-        ret->type = ANSWER_RESOLVE;
-        memcpy(ret->kid, result->kid, sizeof ret->kid);
-        return;
-    }
-    ret->type = ANSWER_TOKEN;
-    ret->has_kid = result->has_kid;
-    memcpy(ret->kid, result->kid, sizeof ret->kid);
-    ret->expires_in = r->wish.life ? r->wish.life : 300;
-    memcpy(bind.ak_name, result->ak_name, sizeof bind.ak_name);
-    make_nonce(r, &bind, ret->nonce);
-    snprintf(ret->token, sizeof ret->token, "token-%llu.%.200s.factors-%u%s",
-             (unsigned long long)++r->token_count, p->audience, result->factors,
-             p->has_cnf ? ".cnf" : "");
-    r->tokens++;
+    if (ret->type == ANSWER_RESOLVE)
+        r->resolves++;
+    if (ret->type == ANSWER_TOKEN)
+        make_answer(r, p, result, &step, ret);
 }
 
 /* Under the lock: HTTP status. */
@@ -187,6 +210,8 @@ answer_token(struct session *s, const char *text, size_t len, struct buf *body)
     }
     pthread_mutex_lock(&s->r->lock);
     status = judge(s, p, body);
+    rig_event(s->r);
+    s->lost = atomic_exchange(&s->r->wish.lose_answer, false);
     pthread_cond_broadcast(&s->r->changed);
     pthread_mutex_unlock(&s->r->lock);
     return status;
@@ -220,6 +245,8 @@ serve_one(struct session *s)
         return -1;
     else
         status = answer_token(s, (const char *)bytes.data + m->head_len, m->body_len, &body);
+    if (s->lost)
+        return -1;
     http_print_response(&out, status, "application/json", "", true, body.data, body.len);
     return tls_write(s->tls, out.data, out.len, s->deadline, &err);
 }

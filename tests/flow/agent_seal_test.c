@@ -93,7 +93,7 @@ prove_and_stop(struct rig *r)
 
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 30, token, sizeof token), 0);
-    assert_string_equal(token, "token-1.db.factors-7");
+    assert_string_equal(token, "token-1.db.factors-7.fresh");
     rig_stop_agent(r);
 }
 
@@ -150,9 +150,9 @@ clones_of_a_sealed_template_are_machines_of_their_own(void **state)
         prove_and_stop(c);
         assert_true(rig_log_has(c, "event=bundle-first") && rig_log_has(c, "event=secret-made"));
         assert_false(rig_log_has(c, "event=slots-foreign"));
-        assert_memory_not_equal(c->account.cur, template.account.cur, sizeof c->account.cur);
+        assert_memory_not_equal(c->account.ratchet.cur, template.account.ratchet.cur, sizeof c->account.ratchet.cur);
         for (int j = 0; j < i; j++)
-            assert_memory_not_equal(c->account.cur, clones[j].account.cur, sizeof c->account.cur);
+            assert_memory_not_equal(c->account.ratchet.cur, clones[j].account.ratchet.cur, sizeof c->account.ratchet.cur);
     }
 }
 
@@ -167,7 +167,7 @@ a_clone_of_a_disk_that_was_not_sealed_enrols_as_new_and_says_so(void **state)
     rig_install_bundle(c); /* each rig is a service of its own */
     prove_and_stop(c);
     assert_true(rig_log_has(c, "event=slots-foreign"));
-    assert_memory_not_equal(c->account.cur, template.account.cur, sizeof c->account.cur);
+    assert_memory_not_equal(c->account.ratchet.cur, template.account.ratchet.cur, sizeof c->account.ratchet.cur);
     assert_false(there(c, "state/slots/cur.other"));
     rig_start_agent(&template); /* the original notices nothing */
     assert_int_equal(rig_token(&template, "db", 30, NULL, 0), 0);

@@ -269,7 +269,7 @@ the_server_shows_a_token_and_that_it_is_ours(void **state)
     assert_non_null(answer);
     converse(port, &question, answer, exporter);
     assert_false(answer->refused);
-    assert_string_equal(answer->token, "token-1.virtid-connect.factors-5.cnf");
+    assert_string_equal(answer->token, "token-1.virtid-connect.factors-5.cnf.fresh");
     assert_int_equal(hash_sha256(answer->token, strlen(answer->token), hash, &err), 0);
     assert_int_equal(key_from_point(answer->point, &key, &err), 0);
     assert_int_equal(

@@ -40,6 +40,14 @@ print(ek)
 sys.exit(ek != "ca")'
 }
 
+# Host daemon and root half have made the vTPM durable, or there would be none.
+both_are_fresh() {
+    claims "$1" | /usr/bin/python3 -c 'import json,sys
+v = json.load(sys.stdin)["virtid"]
+print(v)
+sys.exit(not (v["vtpm"]["fresh"] and v["secret"]["fresh"]))'
+}
+
 connect() {
     verify --connect 10.78.0.2:7443 --expect "$1"
 }
@@ -75,6 +83,7 @@ refused virtid_verify_refuses_it_for_another_audience ours other
 ok pyjwt_accepts_the_token theirs
 ok the_token_names_all_three_factors factors_are_complete
 ok its_ek_is_one_that_the_service_certified ek_is_certified
+ok both_ratchets_have_stepped both_are_fresh "$token"
 ok connect_says_which_vm_it_is connected "$uuid"
 ok connect_knows_it_by_name connected whole
 ok connect_refuses_another_vm wrong_vm_is_told
@@ -82,6 +91,7 @@ ok no_private_key_is_in_a_log no_secret_on_the_host
 virsh destroy whole >/dev/null
 ok a_second_start_works virsh start whole
 ok a_second_token_comes has_token whole
+ok both_ratchets_have_stepped_again both_are_fresh "$(has_token whole)"
 virsh destroy whole >/dev/null
 ok disable_takes_the_marker_away disabled
 done_testing

@@ -30,7 +30,9 @@ struct rig {
     uint64_t epoch;
     int guest, service, accepted;
     struct frame_reader reader;
-    uint64_t session;
+    uint64_t session, sync_session;
+    int syncs;
+    bool answer_at_once; /* owner.sync */
 };
 
 static const struct host_channel_identity *
@@ -46,6 +48,17 @@ rig_may_sign(void *context, const char **ret_reason)
 
     *ret_reason = rig->epoch ? "" : "end-unreported";
     return rig->epoch;
+}
+
+static void
+rig_sync(void *context, uint64_t session)
+{
+    struct rig *rig = context;
+
+    rig->syncs++;
+    rig->sync_session = session;
+    if (rig->answer_at_once)
+        host_channel_synced(rig->channel, session, NULL);
 }
 
 static int
@@ -68,7 +81,7 @@ static int
 make_rig(void **state)
 {
     static struct rig rig;
-    struct host_channel_owner owner = { &rig, rig_identity, rig_may_sign, NULL };
+    struct host_channel_owner owner = { &rig, rig_identity, rig_may_sign, rig_sync, NULL };
     int pair[2];
     struct error err;
 
@@ -330,14 +343,73 @@ another_session_and_the_time_before_ready_are_not_heard(void **state)
 }
 
 static void
-sync_is_answered_no_in_this_version(void **state)
+turn_until_synced(struct rig *rig, int least)
+{
+    for (int i = 0; i < 1000 && rig->syncs < least; i++)
+        event_base_loop(rig->base, EVLOOP_ONCE);
+    assert_int_equal(rig->syncs, least);
+}
+
+static void
+synced_is_said_when_the_owner_says_so(void **state)
 {
     struct rig *rig = *state;
     struct frame frame;
 
     greet(rig);
     say(rig, FRAME_SYNC, rig->session, NULL, 0);
+    say(rig, FRAME_SYNC, rig->session, NULL, 0); /* impatient: asked once */
+    turn_until_synced(rig, 1);
+    host_channel_synced(rig->channel, rig->sync_session, NULL);
+    expect(rig, FRAME_SYNCED, &frame);
+    assert_int_equal(rig->syncs, 1);
+    say(rig, FRAME_SYNC, rig->session, NULL, 0);
+    turn_until_synced(rig, 2);
+    host_channel_synced(rig->channel, rig->sync_session, "sync-failed");
     expect(rig, FRAME_NO, &frame);
+}
+
+/* What was made durable before the new greeting says nothing about what the guest did since. */
+static void
+an_answer_to_an_older_session_is_not_passed_on(void **state)
+{
+    struct rig *rig = *state;
+    struct frame frame;
+    uint64_t old;
+
+    greet(rig);
+    say(rig, FRAME_SYNC, rig->session, NULL, 0);
+    turn_until_synced(rig, 1);
+    old = rig->sync_session;
+    host_channel_hello(rig->channel);
+    greet(rig);
+    say(rig, FRAME_SYNC, rig->session, NULL, 0);
+    turn_until_synced(rig, 2);
+    assert_true(old != rig->sync_session);
+    host_channel_synced(rig->channel, old, NULL);
+    say_sign(rig, 7);
+    expect(rig, FRAME_SIG, &frame); /* and no SYNCED before it */
+    host_channel_synced(rig->channel, rig->sync_session, NULL);
+    expect(rig, FRAME_SYNCED, &frame);
+}
+
+static void
+more_than_a_few_syncs_at_once_are_refused(void **state)
+{
+    struct rig *rig = *state;
+    struct frame frame;
+    unsigned i;
+
+    greet(rig);
+    rig->answer_at_once = true;
+    for (i = 0; i < 2 * HOST_CHANNEL_BURST; i++) {
+        say(rig, FRAME_SYNC, rig->session, NULL, 0);
+        assert_true(next_frame(rig, &frame));
+        if (frame.type == FRAME_NO)
+            break;
+        assert_int_equal(frame.type, FRAME_SYNCED);
+    }
+    assert_in_range(i, 2, 2 * HOST_CHANNEL_BURST - 1);
 }
 
 static void
@@ -510,7 +582,9 @@ main(void)
         IN_RIG(without_a_lease_nothing_is_signed),
         IN_RIG(five_signatures_a_second_and_no_more),
         IN_RIG(another_session_and_the_time_before_ready_are_not_heard),
-        IN_RIG(sync_is_answered_no_in_this_version),
+        IN_RIG(synced_is_said_when_the_owner_says_so),
+        IN_RIG(an_answer_to_an_older_session_is_not_passed_on),
+        IN_RIG(more_than_a_few_syncs_at_once_are_refused),
         IN_RIG(bytes_pass_through_the_splice_both_ways),
         IN_RIG(a_guest_that_does_not_acknowledge_gets_one_window),
         IN_RIG(more_than_the_window_is_refused),

@@ -196,6 +196,29 @@ no_token_below_the_floor_or_without_lease(void **state)
     }
 }
 
+/* tokend alone can not call a factor fresh. */
+static void
+fresh_is_said_only_of_a_row_that_has_stepped_in_its_epoch(void **state)
+{
+    struct mint_token_request request = mint_fixture_request();
+    struct identity_row row = mint_fixture_row();
+    struct token token = { 0 };
+    const json_t *own;
+
+    (void)state;
+    request.flags = MINT_FRESH_VTPM | MINT_FRESH_SECRET;
+    assert_no_token(&row, &request);
+    row.ratchet = ROW_RATCHET_ON;
+    row.done_run.epoch = row.epoch - 1;
+    assert_no_token(&row, &request);
+    row.done_run.epoch = row.epoch;
+    assert_int_equal(get_token(&row, &request, &token), 0);
+    own = json_object_get(token.claims, "virtid");
+    assert_true(json_is_true(json_object_get(json_object_get(own, "vtpm"), "fresh")));
+    assert_true(json_is_true(json_object_get(json_object_get(own, "secret"), "fresh")));
+    token_clear(&token);
+}
+
 static void
 no_token_for_another_time_or_a_bad_audience(void **state)
 {
@@ -290,6 +313,7 @@ main(void)
         cmocka_unit_test(a_token_says_what_the_row_says),
         cmocka_unit_test(claims_that_no_audience_lists_stay_out),
         cmocka_unit_test(no_token_below_the_floor_or_without_lease),
+        cmocka_unit_test(fresh_is_said_only_of_a_row_that_has_stepped_in_its_epoch),
         cmocka_unit_test(no_token_for_another_time_or_a_bad_audience),
         cmocka_unit_test(subkeys_differ_by_purpose_and_hour),
         cmocka_unit_test(a_signer_that_is_gone_stays_gone),

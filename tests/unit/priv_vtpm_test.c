@@ -210,6 +210,70 @@ link_in_place_of_a_folder_is_not_followed(void **state)
     assert_int_equal(access(inside, F_OK), -1);
 }
 
+/* As swtpm writes: aside, then renamed. */
+static void
+replace_state(void)
+{
+    char from[300], to[300];
+    int f;
+
+    snprintf(from, sizeof from, "%s", path("/tpm2/TMP2-00.permall"));
+    snprintf(to, sizeof to, "%s", path("/tpm2/tpm2-00.permall"));
+    f = open(from, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(f >= 0);
+    close(f);
+    assert_int_equal(rename(from, to), 0);
+}
+
+static void
+a_state_is_made_durable_and_left_as_it_is(void **state)
+{
+    CLEANUP(fd_close) int fd = state_file(64, 64);
+    struct stat before, after;
+    char file[300];
+    bool placed;
+
+    (void)state;
+    next_uuid();
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), -1);
+    assert_int_equal(err.code, ERROR_MISSING);
+    assert_int_equal(priv_vtpm_place(&settings, &uuid, fd, &placed, &err), 0);
+    snprintf(file, sizeof file, "%s", path("/tpm2/tpm2-00.permall"));
+    assert_int_equal(stat(file, &before), 0);
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), 0);
+    assert_int_equal(stat(file, &after), 0);
+    assert_true(before.st_ino == after.st_ino && before.st_size == after.st_size);
+    replace_state();
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), 0);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), -1);
+    assert_int_equal(err.code, ERROR_MISSING);
+}
+
+static void
+nothing_but_a_state_file_is_opened_to_be_synced(void **state)
+{
+    char file[300], target[300];
+
+    (void)state;
+    next_uuid();
+    assert_int_equal(mkdir(path(""), 0711), 0);
+    assert_int_equal(mkdir(path("/tpm2"), 0700), 0);
+    snprintf(file, sizeof file, "%s", path("/tpm2/tpm2-00.permall"));
+    assert_int_equal(mkfifo(file, 0600), 0); /* would wait for a writer for ever */
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), -1);
+    assert_int_equal(unlink(file), 0);
+    snprintf(target, sizeof target, "%s/target", top);
+    assert_int_equal(symlink(target, file), 0);
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), -1);
+    assert_int_equal(access(target, F_OK), -1);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(rmdir(path("/tpm2")), 0);
+    assert_int_equal(rmdir(path("")), 0);
+    assert_int_equal(symlink(top, path("")), 0);
+    assert_int_equal(priv_vtpm_sync(&settings, &uuid, &err), -1);
+}
+
 int
 main(void)
 {
@@ -221,6 +285,8 @@ main(void)
         cmocka_unit_test(what_a_crash_left_aside_is_replaced),
         cmocka_unit_test(files_that_are_no_states_are_refused),
         cmocka_unit_test(link_in_place_of_a_folder_is_not_followed),
+        cmocka_unit_test(a_state_is_made_durable_and_left_as_it_is),
+        cmocka_unit_test(nothing_but_a_state_file_is_opened_to_be_synced),
     };
 
     return cmocka_run_group_tests_name("priv_vtpm", t, set_up, tear_down);

@@ -19,15 +19,12 @@ static void
 a_whole_proof_is_accepted(void **state)
 {
     struct scene *s = *state;
-    uint8_t kid[32];
 
     scene_accepted(s);
     assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET);
-    assert_true(s->result.from_holder && s->result.has_kid && s->result.has_vtpm);
-    assert_false(s->result.resolve || s->result.take_ek || s->result.take_ak || s->result.take_cur ||
+    assert_true(s->result.from_holder && s->result.has_vtpm);
+    assert_false(s->result.take_ek || s->result.take_ak || s->result.take_cur ||
                  s->result.take_x || s->result.tpm_cleared);
-    assert_int_equal(hash_sha256(s->account.cur, 65, kid, &s->err), 0);
-    assert_memory_equal(kid, s->result.kid, 32);
 }
 
 /* Change field `i` of what the transcript covers; false: no such field. */
@@ -312,9 +309,9 @@ another_index_content_is_refused(void **state)
 {
     struct scene *s = *state;
 
-    s->account.x[0] ^= 1;
+    s->account.ratchet.xcur[0] ^= 1;
     scene_refused(s, "index", "tpm-behind");
-    s->account.x[0] ^= 1;
+    s->account.ratchet.xcur[0] ^= 1;
     s->p.has_x = false;
     scene_prove(s);
     scene_refused(s, "index", "tpm-behind");
@@ -330,12 +327,12 @@ a_half_behind_that_the_floor_does_not_need_is_left_out(void **state)
     struct scene *s = *state;
 
     s->account.floor = FACTOR_HOST | FACTOR_SECRET;
-    s->account.x[0] ^= 1;
+    s->account.ratchet.xcur[0] ^= 1;
     scene_accepted(s);
     assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_SECRET);
-    s->account.x[0] ^= 1;
+    s->account.ratchet.xcur[0] ^= 1;
     s->account.floor = FACTOR_HOST | FACTOR_VTPM;
-    s->account.cur[5] ^= 1;
+    s->account.ratchet.cur[5] ^= 1;
     scene_accepted(s);
     assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_VTPM);
 }
@@ -379,19 +376,43 @@ the_nonce_of_a_token_is_for_this_vm_epoch_and_ak(void **state)
 }
 
 static void
-a_new_key_that_is_the_known_one_is_resolved(void **state)
+a_new_key_that_is_the_known_one_is_accepted(void **state)
 {
     struct scene *s = *state;
 
     s->p.has_new = true;
     key_point(s->new_, s->p.new_);
-    key_point(s->new_, s->account.cur);
+    key_point(s->new_, s->account.ratchet.cur);
     scene_prove(s);
     scene_accepted(s);
-    assert_true(s->result.resolve);
-    key_point(s->cur, s->account.cur);
+    key_point(s->cur, s->account.ratchet.cur);
     scene_accepted(s);
-    assert_false(s->result.resolve);
+}
+
+/* C4: two keys and two contents, no third one. */
+static void
+while_a_step_is_under_way_both_ends_of_it_are_accepted(void **state)
+{
+    struct scene *s = *state;
+    struct ratchet *r = &s->account.ratchet;
+    struct key *third = NULL;
+
+    r->on = r->has_next = r->has_xnext = true;
+    memcpy(r->next, r->cur, sizeof r->next);
+    memcpy(r->xnext, r->xcur, sizeof r->xnext);
+    key_point(s->new_, r->cur);
+    r->xcur[0] ^= 1;
+    scene_accepted(s);
+    memcpy(r->xcur, r->xnext, sizeof r->xcur);
+    r->xnext[0] ^= 1;
+    scene_accepted(s);
+    assert_int_equal(key_generate(&third, &s->err), 0);
+    key_point(third, r->next);
+    scene_refused(s, "key", "disk-behind");
+    key_point(s->cur, r->next);
+    r->xcur[0] ^= 2;
+    scene_refused(s, "index", "tpm-behind");
+    key_free(third);
 }
 
 static void
@@ -414,7 +435,7 @@ a_bare_pending_account_takes_what_its_first_proof_shows(void **state)
     struct scene *s = *state;
 
     scene_pending(s);
-    s->account.has_ek = s->account.has_cur = s->account.has_x = false;
+    s->account.has_ek = s->account.ratchet.has_cur = s->account.ratchet.has_x = false;
     scene_refused(s, "ek", "ek-missing");
     memcpy(s->p.ek, s->tpm.ek, SOFT_EK_LEN);
     s->p.ek_len = SOFT_EK_LEN;
@@ -444,7 +465,7 @@ what_nobody_enrolled_counts_for_nothing(void **state)
     struct scene *s = *state;
 
     s->account.floor = FACTOR_HOST;
-    s->account.has_ek = s->account.has_ak = s->account.has_cur = s->account.has_x = false;
+    s->account.has_ek = s->account.has_ak = s->account.ratchet.has_cur = s->account.ratchet.has_x = false;
     scene_accepted(s);
     assert_int_equal(s->result.factors, FACTOR_HOST);
     assert_false(s->result.take_ek || s->result.take_ak || s->result.take_cur || s->result.take_x);
@@ -476,7 +497,8 @@ main(void)
         SCENE_TEST(a_half_behind_that_the_floor_does_not_need_is_left_out),
         SCENE_TEST(a_new_key_that_did_not_sign_is_refused),
         SCENE_TEST(the_nonce_of_a_token_is_for_this_vm_epoch_and_ak),
-        SCENE_TEST(a_new_key_that_is_the_known_one_is_resolved),
+        SCENE_TEST(a_new_key_that_is_the_known_one_is_accepted),
+        SCENE_TEST(while_a_step_is_under_way_both_ends_of_it_are_accepted),
         SCENE_TEST(first_contact_is_activated_then_accepted),
         SCENE_TEST(a_bare_pending_account_takes_what_its_first_proof_shows),
         SCENE_TEST(a_pending_account_must_show_what_was_made_for_it),

@@ -27,7 +27,8 @@ new_account(struct scene *s)
 {
     struct proof_account *a = &s->account;
 
-    a->known = a->has_lease = a->has_ek = a->has_ak = a->has_cur = a->has_x = true;
+    a->known = a->has_lease = a->has_ek = a->has_ak = true;
+    a->ratchet.has_cur = a->ratchet.has_x = true;
     a->floor = FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET;
     a->epoch = 1000;
     strcpy(a->host, "host-a");
@@ -35,8 +36,8 @@ new_account(struct scene *s)
     memcpy(a->ek, s->tpm.ek, SOFT_EK_LEN);
     a->ek_len = SOFT_EK_LEN;
     memcpy(a->ak_name, s->tpm.ak_name, TPM_NAME_LEN);
-    key_point(s->cur, a->cur);
-    memcpy(a->x, s->tpm.x, 32);
+    key_point(s->cur, a->ratchet.cur);
+    memcpy(a->ratchet.xcur, s->tpm.x, 32);
 }
 
 static void

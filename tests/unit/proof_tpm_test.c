@@ -226,7 +226,7 @@ new_account_for(struct scene *s, struct tpm_device *tpm, bool rsa)
     CLEANUP(buf_clear) struct buf ek = BUF(EK_PUBLIC_MAX), cert = BUF(EK_CERT_MAX);
 
     scene_pending(s);
-    s->account.has_ek = s->account.has_x = false;
+    s->account.has_ek = s->account.ratchet.has_x = false;
     s->p.has_activation = false;
     OK(tpm_ek_public(tpm, rsa, &ek, &s->err));
     OK(tpm_ek_cert(tpm, rsa, &cert, &s->err));

@@ -1,6 +1,6 @@
 /*
  * The holder of the lease says what the VM has: name, EK, first value of the index,
- * secret's point. While the account is pending the newest word is all that counts: what
+ * secret's point, whether its disk keeps what is written. While the account is pending the newest word is all that counts: what
  * it leaves out is forgotten.  Afterwards only the name may change.
  */
 #include "config.h"
@@ -21,7 +21,7 @@ struct claim {
     struct vm_uuid uuid;
     uint64_t epoch;
     const char *name;
-    bool has_ek, has_x0, has_secret;
+    bool has_ek, has_x0, has_secret, transient;
     uint8_t ek[EK_PUBLIC_MAX], ek_digest[SHA256_LEN], x0[32], secret[KEY_POINT_LEN];
     size_t ek_len;
 };
@@ -60,7 +60,9 @@ read_claim(const json_t *body, struct claim *c, struct error *err)
         api_body_epoch(body, &c->epoch, err) < 0 ||
         json_get_string(body, "name", false, NAME_DOMAIN_MAX, &c->name, err) < 0 ||
         read_ek(body, c, err) < 0 || read_secret(body, c, err) < 0 ||
-        api_body_bytes(body, "x0", c->x0, sizeof c->x0, true, &c->has_x0, err) < 0)
+        api_body_bytes(body, "x0", c->x0, sizeof c->x0, true, &c->has_x0, err) < 0 ||
+        (json_object_get(body, "transient") &&
+         json_get_bool(body, "transient", false, &c->transient, err) < 0))
         return api_body_refuse(err);
     if (!name_is_domain(c->name))
         return error_problem(err, ERROR_INPUT, "bad-request",
@@ -129,11 +131,24 @@ compare(const struct vm_account *a, const struct claim *c, struct error *err)
         (c->has_x0 && !id->has_x))
         return error_problem(err, ERROR_DENIED, "ek-changed",
                              "the VM is registered with another TPM");
-    if (c->has_secret &&
+    /* A host repeats what it once made: what has stepped on since is no longer that. */
+    if (c->has_secret && !(id->ratchet & ROW_RATCHET_ON) &&
         (!id->has_cur || memcmp(id->cur, c->secret, KEY_POINT_LEN) != 0))
         return error_problem(err, ERROR_DENIED, "secret-changed",
                              "the VM is registered with another secret");
     return 0;
+}
+
+/* The disk as it is now, but not in the middle of a step of it. */
+static void
+take_disk(struct identity_row *id, const struct claim *c)
+{
+    if (c->transient && !id->has_next)
+        id->ratchet |= ROW_RATCHET_NO_DISK;
+    else if (!c->transient && (id->ratchet & ROW_RATCHET_NO_DISK)) {
+        id->ratchet &= (uint8_t)~ROW_RATCHET_NO_DISK;
+        id->done_run = (struct proof_run){ .epoch = 0 }; /* the key has not stepped in this run */
+    }
 }
 
 /* Repeats are harmless: only what changes is stored and recorded. */
@@ -149,6 +164,7 @@ settle(struct service *s, struct api_call *call, struct vm_account *a,
         take(a, c);
     else if (compare(a, c, err) < 0)
         return -1;
+    take_disk(&a->id, c);
     memset(a->id.name, 0, sizeof a->id.name);
     memcpy(a->id.name, c->name, strlen(c->name));
     if (memcmp(&before, &a->id, sizeof before) == 0)
@@ -221,7 +237,7 @@ api_account(struct service *s, struct api_call *call, struct error *err)
     struct vm_account a = { .stored_already = false };
     struct claim c;
 
-    if (api_body_read(call, "uuid epoch name ek x0 secret", &body, err) < 0 ||
+    if (api_body_read(call, "uuid epoch name ek x0 secret transient", &body, err) < 0 ||
         read_claim(body, &c, err) < 0 || decision_allowed(s, call, err) < 0)
         return -1;
     if (decide(s, call, &c, &a, &refusal) < 0) {

@@ -1,6 +1,6 @@
 /*
- * A proof comes in; a token, a question (ACTIVATE), a correction (RESOLVE) or a refusal
- * goes out.
+ * A proof comes in; a token, a question (ACTIVATE), a correction (RESOLVE), a step of the
+ * TPM's ratchet (EXTEND) or a refusal goes out.
  *
  * Everything is read once, judged, changed and recorded in one transaction, which is
  * durable before the answer leaves.  Without a good host signature there is one answer
@@ -20,9 +20,11 @@
 #include "lib/crypto/random.h"
 #include "lib/wire/token.h"
 #include "tokenservice/api/api_body.h"
+#include "tokenservice/api/behind.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_keys.h"
 #include "tokenservice/api/vm_account.h"
+#include "tokenservice/api/vm_settings.h"
 #include "tokenservice/attest/proof_check.h"
 
 /* Everything about one proof. */
@@ -31,6 +33,7 @@ struct proof {
     struct vm_account vm;
     struct proof_account account; /* the same, as the judge wants it */
     struct proof_result result;
+    struct ratchet_answer step;   /* what the ratchets answer, once it is accepted */
     struct store_audience audience;
     struct store_cert cert; /* of the holder or candidate: its proof key counts */
     struct store_cert next; /* it has renewed its keys, and this one not used yet */
@@ -106,10 +109,8 @@ fill_account(struct proof *proof)
     a->ek_len = stored->ek_len;
     a->has_ak = id->has_ak;
     memcpy(a->ak_name, id->ak_name, sizeof a->ak_name);
-    a->has_cur = id->has_cur;
-    memcpy(a->cur, id->cur, sizeof a->cur);
-    a->has_x = id->has_x;
-    memcpy(a->x, id->x, sizeof a->x);
+    a->no_disk = (id->ratchet & ROW_RATCHET_NO_DISK) != 0;
+    vm_account_ratchet(id, &a->ratchet);
     a->has_mark = stored->has_mark;
     memcpy(a->mark_nonce, stored->mark_nonce, sizeof a->mark_nonce);
     a->has_mark_counters = stored->mark_vtpm;
@@ -258,18 +259,6 @@ refuse_with(struct service *s, struct api_call *call, struct proof *proof,
 
 /* ---- accepted ---- */
 
-static bool
-lists_audience(const char *list, const char *name)
-{
-    size_t len = strlen(name);
-
-    for (const char *at = list; (at = strstr(at, name)); at += len) {
-        if ((at == list || at[-1] == ' ') && (at[len] == '\0' || at[len] == ' '))
-            return true;
-    }
-    return false;
-}
-
 /* 0: may have it; 1: refused, and recorded so in *err; -1: failed. */
 static int
 check_audience(struct service *s, struct api_call *call, struct proof *proof,
@@ -279,7 +268,7 @@ check_audience(struct service *s, struct api_call *call, struct proof *proof,
 
     if (store_audience_find(s->store, proof->p.audience, &proof->audience, &why) == 0 &&
         (proof->audience.everyone ||
-         lists_audience(proof->vm.id.audiences, proof->p.audience)))
+         vm_settings_list_audience(&proof->vm.id, proof->p.audience)))
         return 0;
     if (why.code != ERROR_NONE && why.code != ERROR_MISSING) {
         *err = why;
@@ -290,12 +279,19 @@ check_audience(struct service *s, struct api_call *call, struct proof *proof,
 }
 
 static int
+check_secret(struct service *s, const struct proof *proof, const uint8_t *point, bool has,
+             bool *used, struct error *err)
+{
+    return !has || *used ? 0 : store_vm_cur_used(s->store, point, &proof->p.uuid, used, err);
+}
+
+/* The EK and the keys that the row has now are no other VM's. */
+static int
 check_unique(struct service *s, struct api_call *call, struct proof *proof,
              struct store *txn, struct error *err)
 {
     const struct proof_result *r = &proof->result;
-    const uint8_t *cur = r->take_cur ? proof->p.cur : proof->vm.id.cur;
-    bool has_cur = r->take_cur || proof->vm.id.has_cur;
+    const struct identity_row *id = &proof->vm.id;
     bool used = false;
 
     if (r->has_vtpm &&
@@ -304,7 +300,8 @@ check_unique(struct service *s, struct api_call *call, struct proof *proof,
     if (used)
         return refuse_with(s, call, proof, txn, "ek-known", "ek",
                            "an EK of no other VM", err);
-    if (has_cur && store_vm_cur_used(s->store, cur, &proof->p.uuid, &used, err) < 0)
+    if (check_secret(s, proof, id->cur, id->has_cur, &used, err) < 0 ||
+        check_secret(s, proof, id->next, id->has_next, &used, err) < 0)
         return -1;
     if (used)
         return refuse_with(s, call, proof, txn, "secret-known", "secret",
@@ -355,6 +352,42 @@ take_proof(struct proof *proof, int64_t now_ms)
     stored->mark_factors = r->factors;
 }
 
+/* S1 to S6, upon the row as the proof has left it. */
+static int
+step(struct proof *proof, struct error *err)
+{
+    struct ratchet_shown shown;
+    uint8_t random[32];
+    unsigned halves;
+
+    fill_account(proof);
+    halves = proof_ratchet(&proof->p, &proof->account, &proof->result, &shown);
+    if (random_bytes(random, sizeof random, err) < 0 ||
+        ratchet_step(&proof->account.ratchet, halves, &shown, random, &proof->step, err) < 0)
+        return -1;
+    vm_account_take_ratchet(&proof->vm.id, &proof->account.ratchet);
+    return 0;
+}
+
+/* Which state this is, so that an operator finds it again when a copy of it is put back. */
+static int
+record_step(struct service *s, struct api_call *call, const struct proof *proof, struct error *err)
+{
+    const struct identity_row *id = &proof->vm.id;
+    struct decision d = { .uuid = &proof->p.uuid, .what = "stepped" };
+    char key[17] = "-", x[17] = "-", seen[64];
+
+    if (proof->step.stepped & RATCHET_KEY)
+        proof_print_thumbprint(id->cur, sizeof id->cur, key);
+    if (proof->step.stepped & RATCHET_INDEX)
+        proof_print_thumbprint(id->x, sizeof id->x, x);
+    snprintf(seen, sizeof seen, "key %s index %s", key, x);
+    d.seen = seen;
+    log_notice("event=stepped uuid=%s epoch=%llu key=%s index=%s", proof->uuid,
+               (unsigned long long)proof->p.epoch, key, x);
+    return decision_add(s, call, &d, err);
+}
+
 static int
 record(struct service *s, struct api_call *call, const struct proof *proof,
        bool enrolled, struct error *err)
@@ -381,7 +414,11 @@ record(struct service *s, struct api_call *call, const struct proof *proof,
             return -1;
         log_notice("event=tpm-cleared uuid=%s", proof->uuid);
     }
-    d.what = r->resolve ? "resolve" : "token";
+    if (proof->step.completed && record_step(s, call, proof, err) < 0)
+        return -1;
+    d.what = proof->step.type == ANSWER_TOKEN     ? "token"
+             : proof->step.type == ANSWER_RESOLVE ? "resolve"
+                                                  : "extend";
     return decision_add(s, call, &d, err);
 }
 
@@ -436,6 +473,10 @@ make_token(struct service *s, struct api_call *call, struct proof *proof,
                                           .now = call->now_ms / 1000 };
     bool used = false;
 
+    if (proof->step.stepped & RATCHET_INDEX)
+        request.flags |= MINT_FRESH_VTPM;
+    if (proof->step.stepped & RATCHET_KEY)
+        request.flags |= MINT_FRESH_SECRET;
     /* A host may call its VMs as it likes: a name that two have names neither. */
     if (store_vm_name_used(s->store, proof->vm.id.name, &proof->vm.id.uuid, &used,
                            err) < 0)
@@ -450,9 +491,25 @@ make_token(struct service *s, struct api_call *call, struct proof *proof,
         return error_wrap(err, "token");
     if (next_nonce(s, call, proof, ret->nonce, err) < 0)
         return -1;
-    ret->type = ANSWER_TOKEN;
     ret->expires_in = TOKEN_LIFE_SECONDS;
     memcpy(ret->token, token.data, token.len);
+    return 0;
+}
+
+static int
+fill_answer(struct service *s, struct api_call *call, struct proof *proof,
+            struct answer *ret, struct error *err)
+{
+    const struct ratchet *r = &proof->account.ratchet;
+
+    ret->type = proof->step.type;
+    ret->has_kid = proof->step.has_kid;
+    memcpy(ret->kid, proof->step.kid, sizeof ret->kid);
+    if (ret->type == ANSWER_TOKEN)
+        return make_token(s, call, proof, ret, err);
+    memcpy(ret->from, proof->step.from, sizeof ret->from);
+    memcpy(ret->to, r->xnext, sizeof ret->to);
+    memcpy(ret->v, r->v, sizeof ret->v);
     return 0;
 }
 
@@ -460,27 +517,21 @@ static int
 accept_proof(struct service *s, struct api_call *call, struct proof *proof,
              struct store *txn, struct answer *ret, struct error *err)
 {
-    const struct proof_result *r = &proof->result;
     bool enrolled = proof->vm.id.state == ROW_PENDING;
 
     if (enrolled && service_in_grace(s, call->now_ms, NULL))
         return error_problem(err, ERROR_BUSY, "grace",
                              "waiting for the hosts' reports");
-    if (check_audience(s, call, proof, txn, err) != 0 ||
-        check_unique(s, call, proof, txn, err) != 0)
+    if (check_audience(s, call, proof, txn, err) != 0)
         return -1;
     take_proof(proof, call->now_ms);
-    if (hand_over(s, call, proof, err) < 0 || vm_account_save(s, &proof->vm, err) < 0 ||
-        record(s, call, proof, enrolled, err) < 0)
-        return -1;
-    ret->has_kid = r->has_kid;
-    memcpy(ret->kid, r->kid, sizeof ret->kid);
-    ret->type = ANSWER_RESOLVE;
-    if (!r->resolve && make_token(s, call, proof, ret, err) < 0)
+    if (step(proof, err) < 0 || check_unique(s, call, proof, txn, err) != 0 ||
+        hand_over(s, call, proof, err) < 0 || vm_account_save(s, &proof->vm, err) < 0 ||
+        record(s, call, proof, enrolled, err) < 0 || fill_answer(s, call, proof, ret, err) < 0)
         return -1;
     if (store_commit(txn, err) < 0)
         return -1;
-    if (!r->resolve)
+    if (ret->type == ANSWER_TOKEN)
         log_notice("event=token uuid=%s host=%s epoch=%llu audience=%s", proof->uuid,
                    proof->account.host, (unsigned long long)proof->p.epoch,
                    proof->p.audience);
@@ -512,7 +563,9 @@ decide(struct service *s, struct api_call *call, struct proof *proof,
         return 0;
     }
     if (r->from_holder)
-        return refuse_known(s, call, proof, txn, err);
+        return behind_describe(s, &proof->p, &proof->result, err) < 0
+                   ? -1
+                   : refuse_known(s, call, proof, txn, err);
     log_debug("refused: check %s, seen %s", r->check, r->seen);
     /* One word for all that strangers do; "stale" is no secret: it is about the nonce
      * alone. */

@@ -111,16 +111,55 @@ vm_account_new(const struct vm_uuid *uuid, int64_t now_ms, struct vm_account *re
 }
 
 void
+vm_account_ratchet(const struct identity_row *id, struct ratchet *ret)
+{
+    *ret = (struct ratchet){ .on = (id->ratchet & ROW_RATCHET_ON) != 0,
+                             .has_cur = id->has_cur,
+                             .has_x = id->has_x,
+                             .has_next = id->has_next,
+                             .has_xnext = id->has_xnext,
+                             .pend_run = id->pend_run,
+                             .done_run = id->done_run };
+    memcpy(ret->cur, id->cur, sizeof ret->cur);
+    memcpy(ret->next, id->next, sizeof ret->next);
+    memcpy(ret->xcur, id->x, sizeof ret->xcur);
+    memcpy(ret->xnext, id->xnext, sizeof ret->xnext);
+    memcpy(ret->v, id->v, sizeof ret->v);
+}
+
+void
+vm_account_take_ratchet(struct identity_row *id, const struct ratchet *r)
+{
+    id->ratchet = (uint8_t)((id->ratchet & ~ROW_RATCHET_ON) | (r->on ? ROW_RATCHET_ON : 0));
+    id->has_next = r->has_next;
+    id->has_xnext = r->has_xnext;
+    id->pend_run = r->pend_run;
+    id->done_run = r->done_run;
+    memcpy(id->cur, r->cur, sizeof id->cur);
+    memcpy(id->next, r->next, sizeof id->next);
+    memcpy(id->x, r->xcur, sizeof id->x);
+    memcpy(id->xnext, r->xnext, sizeof id->xnext);
+    memcpy(id->v, r->v, sizeof id->v);
+}
+
+void
 vm_account_forget_claim(struct vm_account *a)
 {
     struct identity_row *id = &a->id;
 
     id->has_ek = id->has_ak = id->has_cur = id->has_x = false;
     id->ek_origin = ROW_EK_NONE;
+    vm_account_take_ratchet(id, &(struct ratchet){ .on = false });
+    id->ratchet = 0;
+    id->has_next = id->has_xnext = false;
+    id->pend_run = id->done_run = (struct proof_run){ 0 };
     memset(id->ek_digest, 0, sizeof id->ek_digest);
     memset(id->ak_name, 0, sizeof id->ak_name);
     memset(id->cur, 0, sizeof id->cur);
     memset(id->x, 0, sizeof id->x);
+    memset(id->next, 0, sizeof id->next);
+    memset(id->xnext, 0, sizeof id->xnext);
+    explicit_bzero(id->v, sizeof id->v);
     a->stored.ek_len = 0;
     memset(a->stored.ek, 0, sizeof a->stored.ek);
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "tokenservice/api/route.h"
+#include "tokenservice/attest/ratchet.h"
 
 struct vm_account {
     struct store_vm stored;
@@ -28,6 +29,10 @@ int vm_account_open(struct service *service, const struct store_vm *stored,
                     struct vm_account *ret, struct error *err);
 /* Pending, with nothing but its UUID, claimed by nobody. */
 void vm_account_new(const struct vm_uuid *uuid, int64_t now_ms, struct vm_account *ret);
+
+/* The ratchets as the judge wants them, and back. */
+void vm_account_ratchet(const struct identity_row *row, struct ratchet *ret);
+void vm_account_take_ratchet(struct identity_row *row, const struct ratchet *ratchet);
 
 /* What a host said of a VM that has not proved itself yet is void. */
 void vm_account_forget_claim(struct vm_account *account);

@@ -115,6 +115,8 @@ change_floor(const json_t *body, struct identity_row *row, struct error *err)
         return error_problem(err, ERROR_DENIED, "conflict",
                              "the VM was enrolled without that factor: it could never "
                              "show it, and a floor is not lowered again");
+    if (floor != row->floor) /* what is asked for from now on has not stepped in this run */
+        row->done_run = (struct proof_run){ .epoch = 0 };
     row->floor = floor;
     return 0;
 }
@@ -152,4 +154,16 @@ vm_settings_change(const json_t *body, struct identity_row *row, struct error *e
         change_floor(body, row, err) < 0 || change_audiences(body, row, err) < 0)
         return -1;
     return 0;
+}
+
+bool
+vm_settings_list_audience(const struct identity_row *row, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *at = row->audiences; (at = strstr(at, name)); at += len) {
+        if ((at == row->audiences || at[-1] == ' ') && (at[len] == '\0' || at[len] == ' '))
+            return true;
+    }
+    return false;
 }

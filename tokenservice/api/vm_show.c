@@ -109,7 +109,8 @@ take_proof(void *context, const struct store_audit *record, struct error *err)
 
     (void)err;
     if (!n->found &&
-        (strcmp(record->what, "token") == 0 || strcmp(record->what, "refused") == 0 ||
+        (strcmp(record->what, "token") == 0 || strcmp(record->what, "extend") == 0 ||
+         strcmp(record->what, "resolve") == 0 || strcmp(record->what, "refused") == 0 ||
          strcmp(record->what, "enrolled") == 0)) {
         n->found = true;
         n->record = *record;
@@ -144,8 +145,20 @@ add_proof_steps(json_t *steps, const struct vm_account *a, const struct newest *
     else if (n->record.problem[0])
         add_step(steps, "proof", n->record.problem, n->record.seen, n->record.expected,
                  p ? p->repair : NULL);
+    else if (strcmp(n->record.what, "extend") == 0 || strcmp(n->record.what, "resolve") == 0)
+        add_step(steps, "proof", "stepping", "the first proof of this run", "the one that shows the step",
+                 "wait; if it stays so, see virtid-agent's log in the guest");
     else
         add_step(steps, "proof", "ok", n->record.why, "", NULL);
+}
+
+/* Nothing is latched: a VM is behind as long as its newest proof was. */
+static bool
+is_behind(const struct vm_account *a, const struct newest *n)
+{
+    return a->id.state == ROW_OK && n->found &&
+           (strcmp(n->record.problem, "disk-behind") == 0 ||
+            strcmp(n->record.problem, "tpm-behind") == 0);
 }
 
 static int
@@ -162,7 +175,17 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
         return -1;
     add_lease_steps(steps, a, &now);
     add_proof_steps(steps, a, &newest);
+    if (is_behind(a, &newest))
+        json_object_set_new(o, "state", json_string(newest.record.problem));
     return 0;
+}
+
+static const char *
+ratchet_word(uint8_t ratchet)
+{
+    if (!(ratchet & ROW_RATCHET_ON))
+        return "off";
+    return ratchet & ROW_RATCHET_NO_DISK ? "on, but for its transient disk" : "on";
 }
 
 int
@@ -190,6 +213,7 @@ vm_account_show_all(struct service *s, const struct vm_account *a, int64_t now_m
     }
     json_object_set_new(o, "has_secret", json_boolean(a->id.has_cur));
     json_object_set_new(o, "has_index", json_boolean(a->id.has_x));
+    json_object_set_new(o, "ratchet", json_string(ratchet_word(a->id.ratchet)));
     json_object_set_new(o, "placed", json_boolean(a->stored.lease.placed));
     if (add_steps(s, a, now_ms, o, err) < 0)
         return -1;

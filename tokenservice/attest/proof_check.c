@@ -127,7 +127,7 @@ required_factors(const struct proof_account *a)
     uint8_t required = a->floor | FACTOR_HOST;
 
     if (a->pending)
-        required |= (a->has_ek ? FACTOR_VTPM : 0) | (a->has_cur ? FACTOR_SECRET : 0);
+        required |= (a->has_ek ? FACTOR_VTPM : 0) | (a->ratchet.has_cur ? FACTOR_SECRET : 0);
     return required;
 }
 
@@ -196,49 +196,69 @@ check_order(const struct prove *p, const struct proof_account *a, struct proof_r
     return 0;
 }
 
+/* The keys that it shows, for the operator. */
+static void
+print_keys(const struct prove *p, char ret[static 64])
+{
+    char cur[17], new_[17];
+
+    proof_print_thumbprint(p->cur, sizeof p->cur, cur);
+    proof_print_thumbprint(p->new_, sizeof p->new_, new_);
+    snprintf(ret, 64, "%s%s%s", cur, p->has_new ? ", next " : "", p->has_new ? new_ : "");
+}
+
 /* C4, the disk's half. */
 static int
 check_key(const struct prove *p, const struct proof_account *a, struct proof_result *ret)
 {
-    bool by_cur = p->has_cur && memcmp(p->cur, a->cur, sizeof a->cur) == 0; /* public keys */
-    bool by_new = p->has_new && memcmp(p->new_, a->cur, sizeof a->cur) == 0;
-    char seen[17], expected[17];
+    struct ratchet_shown shown;
+    char seen[64], expected[17];
 
     if (!(ret->factors & FACTOR_SECRET))
         return 0;
-    if (!a->has_cur) {
-        if (a->pending)
+    if (!a->ratchet.has_cur) {
+        if (a->pending && !a->no_disk)
             ret->take_cur = true;
         else
-            ret->factors &= ~FACTOR_SECRET; /* a secret nobody enrolled proves nothing */
+            ret->factors &= ~FACTOR_SECRET; /* one nobody enrolled, or gone with the next boot, proves nothing */
         return 0;
     }
-    if (by_cur || by_new) {
-        ret->resolve = !by_cur;
+    (void)proof_ratchet(p, a, ret, &shown);
+    if (ratchet_key_fits(&a->ratchet, &shown))
         return 0;
-    }
     if (!(required_factors(a) & FACTOR_SECRET)) {
         ret->factors &= ~FACTOR_SECRET;
         return 0;
     }
-    proof_print_thumbprint(p->cur, sizeof p->cur, seen);
-    proof_print_thumbprint(a->cur, sizeof a->cur, expected);
+    print_keys(p, seen);
+    proof_print_thumbprint(a->ratchet.cur, sizeof a->ratchet.cur, expected);
     return proof_refuse(ret, "key", "disk-behind", expected, "%s", seen);
 }
 
-static int
-accept(const struct prove *p, const struct proof_account *a, struct proof_result *ret,
-       struct error *err)
+unsigned
+proof_ratchet(const struct prove *p, const struct proof_account *a, const struct proof_result *r,
+              struct ratchet_shown *ret)
 {
-    const uint8_t *current = a->has_cur ? a->cur : p->cur;
+    unsigned halves = 0;
 
-    if (a->has_cur || ret->take_cur) {
-        if (hash_sha256(current, sizeof a->cur, ret->kid, err) < 0)
-            return -1;
-        ret->has_kid = true;
+    memset(ret, 0, sizeof *ret);
+    ret->fresh = p->fresh;
+    ret->has_cur = p->has_cur;
+    ret->has_new = p->has_new;
+    ret->has_x = p->has_x && r->has_vtpm;
+    memcpy(ret->cur, p->cur, sizeof ret->cur);
+    memcpy(ret->new_, p->new_, sizeof ret->new_);
+    memcpy(ret->x, p->x, sizeof ret->x);
+    ret->run.epoch = p->epoch;
+    if (r->has_vtpm) {
+        ret->run.reset_count = r->reset_count;
+        ret->run.restart_count = r->restart_count;
     }
-    ret->verdict = PROOF_ACCEPTED;
-    return 0;
+    if (a->ratchet.has_cur && !a->no_disk && (a->floor & FACTOR_SECRET))
+        halves |= RATCHET_KEY;
+    if (a->ratchet.has_x && (a->floor & FACTOR_VTPM))
+        halves |= RATCHET_INDEX;
+    return halves;
 }
 
 static int
@@ -266,7 +286,9 @@ judge(const struct prove *p, const uint8_t *exporter, const struct proof_service
         r = check_key(p, a, ret);
     if (r == 0)
         r = proof_check_index(p, required_factors(a), a, ret);
-    return r == 0 ? accept(p, a, ret, err) : r;
+    if (r == 0)
+        ret->verdict = PROOF_ACCEPTED;
+    return r;
 }
 
 int

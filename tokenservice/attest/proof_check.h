@@ -5,7 +5,7 @@
  * account says (read once, in the transaction that will store the outcome), what time it is.
  * Nothing here reads a clock, a file or a store, and nothing is stored.
  *
- * Not here: whether EK and secret are used by another account, the audience's policy and the
+ * Not here: what an accepted proof does to the ratchets (ratchet.h), whether EK and secret are used by another account, the audience's policy and the
  * token (api); what changes in the row (store), which follows `struct proof_result`.
  */
 #pragma once
@@ -19,6 +19,7 @@
 #include "lib/wire/proof_msg.h"
 #include "tokenservice/attest/credential.h"
 #include "tokenservice/attest/nonce.h"
+#include "tokenservice/attest/ratchet.h"
 
 /* The service's side of it. */
 struct proof_service {
@@ -47,9 +48,8 @@ struct proof_account {
     size_t ek_len;
     bool has_ak;
     uint8_t ak_name[TPM_NAME_LEN];
-    bool has_cur, has_x;
-    uint8_t cur[65];
-    uint8_t x[32];
+    bool no_disk;                      /* its disk forgets: it has no disk ratchet */
+    struct ratchet ratchet;
 
     bool has_mark;                     /* of the last accepted proof */
     uint8_t mark_nonce[NONCE_LEN];
@@ -78,9 +78,6 @@ struct proof_result {
     struct credential_blob blob;
 
     /* PROOF_ACCEPTED */
-    bool resolve;                      /* answer RESOLVE{kid} instead of TOKEN */
-    bool has_kid;
-    uint8_t kid[32];                   /* SHA-256 of the account's current point */
     uint8_t factors;                   /* shown and good; may be fewer than claimed, never less than the floor */
     bool ek_ca;                        /* the token's virtid.vtpm.ek: "ca" or "host" */
     bool tpm_cleared;                  /* event: the counters are not above the mark's */
@@ -96,6 +93,13 @@ struct proof_result {
     uint32_t reset_count, restart_count;
     uint64_t clock, firmware;
 };
+
+/* What an accepted proof, taken into the account, shows to which of its ratchets: those of the floor. */
+unsigned proof_ratchet(const struct prove *p, const struct proof_account *account,
+                       const struct proof_result *result, struct ratchet_shown *ret);
+
+/* The first 8 bytes of SHA-256 in hex: enough for a person to compare. */
+void proof_print_thumbprint(const uint8_t *bytes, size_t len, char ret[static 17]);
 
 /*
  * Judge `p`, which came over the connection with this exporter.  0: *ret says what; -1: we could not

@@ -201,15 +201,17 @@ int
 proof_check_index(const struct prove *p, uint8_t required, const struct proof_account *a,
                   struct proof_result *ret)
 {
+    struct ratchet_shown shown;
     char seen[17] = "no NV index", expected[17];
 
     if (!(ret->factors & FACTOR_VTPM))
         return 0;
-    if (!a->has_x) {
+    if (!a->ratchet.has_x) {
         ret->take_x = a->pending && p->has_x;
         return 0;
     }
-    if (p->has_x && memcmp(p->x, a->x, sizeof a->x) == 0) /* no secret */
+    (void)proof_ratchet(p, a, ret, &shown);
+    if (ratchet_index_fits(&a->ratchet, &shown))
         return 0;
     if (!(required & FACTOR_VTPM)) {
         ret->factors &= ~FACTOR_VTPM;
@@ -218,6 +220,6 @@ proof_check_index(const struct prove *p, uint8_t required, const struct proof_ac
     }
     if (p->has_x)
         proof_print_thumbprint(p->x, sizeof p->x, seen);
-    proof_print_thumbprint(a->x, sizeof a->x, expected);
+    proof_print_thumbprint(a->ratchet.xcur, sizeof a->ratchet.xcur, expected);
     return proof_refuse(ret, "index", "tpm-behind", expected, "%s", seen);
 }

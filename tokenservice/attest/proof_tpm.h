@@ -22,5 +22,3 @@ int proof_refuse(struct proof_result *ret, const char *check, const char *proble
 /* A refusal in err's words if the other side is to blame; else -1. */
 int proof_refuse_or_fail(struct proof_result *ret, const char *check, const char *problem,
                          const char *expected, const struct error *err);
-/* The first 8 bytes of SHA-256 in hex: enough for a person to compare. */
-void proof_print_thumbprint(const uint8_t *bytes, size_t len, char ret[static 17]);

@@ -9,7 +9,9 @@
 #include "lib/wire/transcript.h"
 
 #define ROW_LABEL "virtid-row-1"
+#define ROW_LABEL_RATCHET "virtid-row-2"
 
+enum { RUN_LEN = 16 };
 enum { FACTORS_ALL = FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET, LABELS_COUNT_MAX = 64 };
 
 const char *
@@ -89,6 +91,29 @@ check_labels(const char *text, struct error *err)
     return 0;
 }
 
+/* Does it need the members that the first kind of row has not?  Each row has one spelling. */
+static bool
+has_ratchet(const struct identity_row *row)
+{
+    return row->ratchet || row->has_next || row->has_xnext || row->pend_run.epoch ||
+           row->done_run.epoch;
+}
+
+static int
+check_ratchet(const struct identity_row *row, struct error *err)
+{
+    if ((row->ratchet & ~ROW_RATCHET_ALL) != 0)
+        return refuse(err, "ratchet");
+    if ((row->has_next && !row->has_cur) || (row->has_xnext && !row->has_x))
+        return refuse(err, "a step from nowhere");
+    if (!(row->ratchet & ROW_RATCHET_ON) &&
+        (row->has_next || row->has_xnext || row->pend_run.epoch || row->done_run.epoch))
+        return refuse(err, "a step of a VM that makes none");
+    if (row->pend_run.epoch > INT64_MAX || row->done_run.epoch > INT64_MAX)
+        return refuse(err, "run");
+    return 0;
+}
+
 static int
 check(const struct identity_row *row, struct error *err)
 {
@@ -116,7 +141,7 @@ check(const struct identity_row *row, struct error *err)
         return refuse(err, "EK origin");
     if (row->has_ak && !row->has_ek)
         return refuse(err, "an AK without EK");
-    return 0;
+    return check_ratchet(row, err);
 }
 
 static void
@@ -125,12 +150,37 @@ add_optional(struct buf *into, bool has, const void *bytes, size_t len)
     fields_add(into, bytes, has ? len : 0);
 }
 
+static void
+add_run(struct buf *into, const struct proof_run *run)
+{
+    uint8_t bytes[RUN_LEN];
+
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(run->epoch >> (56 - 8 * i));
+    for (int i = 0; i < 4; i++) {
+        bytes[8 + i] = (uint8_t)(run->reset_count >> (24 - 8 * i));
+        bytes[12 + i] = (uint8_t)(run->restart_count >> (24 - 8 * i));
+    }
+    add_optional(into, run->epoch != 0, bytes, sizeof bytes);
+}
+
+static void
+add_ratchet(struct buf *into, const struct identity_row *row)
+{
+    fields_add_u8(into, row->ratchet);
+    add_optional(into, row->has_next, row->next, sizeof row->next);
+    add_optional(into, row->has_xnext, row->xnext, sizeof row->xnext);
+    add_optional(into, row->has_xnext, row->v, sizeof row->v);
+    add_run(into, &row->pend_run);
+    add_run(into, &row->done_run);
+}
+
 int
 identity_row_encode(const struct identity_row *row, struct buf *into, struct error *err)
 {
     if (check(row, err) < 0)
         return -1;
-    fields_add_text(into, ROW_LABEL);
+    fields_add_text(into, has_ratchet(row) ? ROW_LABEL_RATCHET : ROW_LABEL);
     fields_add(into, row->uuid.bytes, sizeof row->uuid.bytes);
     fields_add_text(into, row->name);
     fields_add_u64(into, row->gen);
@@ -146,6 +196,8 @@ identity_row_encode(const struct identity_row *row, struct buf *into, struct err
     fields_add_u8(into, (uint8_t)row->ek_origin);
     add_optional(into, row->has_cur, row->cur, sizeof row->cur);
     add_optional(into, row->has_x, row->x, sizeof row->x);
+    if (has_ratchet(row))
+        add_ratchet(into, row);
     if (!buf_ok(into))
         return error_set(err, buf_error_code(into), "identity row: too long");
     return 0;
@@ -223,6 +275,41 @@ take_keys(struct fields *f, struct identity_row *row, struct error *err)
     return 0;
 }
 
+static int
+take_run(struct fields *f, struct proof_run *ret, struct error *err)
+{
+    uint8_t b[RUN_LEN];
+    bool has;
+
+    if (take_optional(f, &has, b, sizeof b, err) < 0)
+        return -1;
+    if (!has)
+        return 0;
+    for (int i = 0; i < 8; i++)
+        ret->epoch = ret->epoch << 8 | b[i];
+    for (int i = 8; i < 12; i++) {
+        ret->reset_count = ret->reset_count << 8 | b[i];
+        ret->restart_count = ret->restart_count << 8 | b[i + 4];
+    }
+    return ret->epoch ? 0 : refuse(err, "run");
+}
+
+static int
+take_ratchet(struct fields *f, struct identity_row *row, struct error *err)
+{
+    bool has_v;
+
+    if (fields_take_u8(f, &row->ratchet, err) < 0 ||
+        take_optional(f, &row->has_next, row->next, sizeof row->next, err) < 0 ||
+        take_optional(f, &row->has_xnext, row->xnext, sizeof row->xnext, err) < 0 ||
+        take_optional(f, &has_v, row->v, sizeof row->v, err) < 0 ||
+        take_run(f, &row->pend_run, err) < 0 || take_run(f, &row->done_run, err) < 0)
+        return -1;
+    if (has_v != row->has_xnext)
+        return refuse(err, "v");
+    return has_ratchet(row) ? 0 : refuse(err, "nothing to say of its ratchets");
+}
+
 int
 identity_row_decode(const uint8_t *bytes, size_t len, struct identity_row *ret,
                     struct error *err)
@@ -230,15 +317,17 @@ identity_row_decode(const uint8_t *bytes, size_t len, struct identity_row *ret,
     struct fields f = { .at = bytes, .left = len };
     struct identity_row row = { 0 };
     char label[sizeof ROW_LABEL];
+    bool ratchet;
 
     if (len > ROW_MAX)
         return refuse(err, "too long");
     if (fields_take_text(&f, sizeof label - 1, sizeof label - 1, label, err) < 0)
         return -1;
-    if (strcmp(label, ROW_LABEL) != 0)
+    ratchet = strcmp(label, ROW_LABEL_RATCHET) == 0;
+    if (!ratchet && strcmp(label, ROW_LABEL) != 0)
         return refuse(err, "label");
     if (take_names(&f, &row, err) < 0 || take_keys(&f, &row, err) < 0 ||
-        fields_end(&f, err) < 0 || check(&row, err) < 0)
+        (ratchet && take_ratchet(&f, &row, err) < 0) || fields_end(&f, err) < 0 || check(&row, err) < 0)
         return -1;
     *ret = row;
     return 0;

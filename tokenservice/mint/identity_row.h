@@ -3,6 +3,8 @@
  *
  * F("virtid-row-1", uuid, name, gen(8), state(1), floor(1), owner, labels, audiences, host, epoch(8),
  *   AK name(0|34), EK digest(0|32), EK origin(1), cur(0|65), x(0|32)).
+ * A VM with anything to say of its ratchets has instead F("virtid-row-2", the same, ratchet(1), next(0|65),
+ *   xnext(0|32), v(0|32), pend_run(0|16), done_run(0|16)), a run being epoch(8) resetCount(4) restartCount(4).
  * The database keeps these bytes and their MAC; its other columns are only indexes of them.  The
  * signer makes the MAC and composes every claim of a token from a row whose MAC it has checked
  * (CHECKS C3, C35).  `host` and `epoch` are those of the newest grant of the lease.
@@ -17,6 +19,7 @@
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
 #include "lib/wire/names.h"
+#include "lib/wire/transcript.h"
 #include "lib/wire/vm_uuid.h"
 
 enum {
@@ -32,6 +35,12 @@ enum {
 };
 
 enum row_state { ROW_PENDING = 1, ROW_OK, ROW_LOCKED, ROW_ABSENT, ROW_RETIRED };
+/* How its ratchets step (docs/PROTOCOL-proof.md, 4). */
+enum {
+    ROW_RATCHET_ON = 1,      /* an agent that can step has proved itself: from there on it must */
+    ROW_RATCHET_NO_DISK = 2, /* what is written to its disk does not last: no disk ratchet */
+    ROW_RATCHET_ALL = 3,
+};
 enum row_ek_origin { ROW_EK_NONE, ROW_EK_CA, ROW_EK_HOST };
 
 struct identity_row {
@@ -50,7 +59,12 @@ struct identity_row {
     uint8_t ek_digest[ROW_EK_DIGEST_LEN];
     enum row_ek_origin ek_origin;
     uint8_t cur[ROW_POINT_LEN];
-    uint8_t x[ROW_X_LEN];
+    uint8_t x[ROW_X_LEN];            /* xcur */
+    uint8_t ratchet;                 /* ROW_RATCHET_* */
+    bool has_next, has_xnext;        /* a step is under way; v comes with xnext */
+    uint8_t next[ROW_POINT_LEN];
+    uint8_t xnext[ROW_X_LEN], v[ROW_X_LEN];
+    struct proof_run pend_run, done_run;
 };
 
 /* "pending", "ok", "locked", "absent", "retired" */

@@ -41,6 +41,9 @@ check_request(const struct identity_row *row, const struct mint_token_request *r
         return error_set(err, ERROR_INPUT, "audience");
     if ((request->flags & ~MINT_FLAGS_ALL) != 0)
         return error_set(err, ERROR_INPUT, "unknown flags");
+    if ((request->flags & (MINT_FRESH_VTPM | MINT_FRESH_SECRET)) &&
+        row->done_run.epoch != row->epoch)
+        return error_set(err, ERROR_DENIED, "fresh, and the row says of no step in this epoch");
     return check_factors(row, request->factors, err);
 }
 

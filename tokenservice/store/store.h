@@ -175,6 +175,7 @@ int store_vm_count(struct store *store, int64_t *ret, struct error *err);
 /* Does another account that is not pending have it? */
 int store_vm_ek_used(struct store *store, const uint8_t ek_sha256[static 32],
                      const struct vm_uuid *but, bool *ret, struct error *err);
+/* As its secret, or as the one it is about to step to. */
 int store_vm_cur_used(struct store *store, const uint8_t cur[static 65],
                       const struct vm_uuid *but, bool *ret, struct error *err);
 

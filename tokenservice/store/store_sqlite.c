@@ -17,7 +17,9 @@
 
 enum { LOG_FRAMES = 1000 }; /* then the log is brought into the database */
 
-extern const char store_schema_first[], store_schema_words[];
+extern const char store_schema_first[], store_schema_words[], store_schema_ratchet[];
+
+enum { SCHEMA_VERSION = 3 };
 
 int
 query_error(struct store *store, int rc, const char *doing, struct error *err)
@@ -204,17 +206,20 @@ migrate(struct store *store, struct error *err)
     if (store_begin(store, &txn, err) < 0 ||
         read_number(store, "PRAGMA user_version", &version, err) < 0)
         return -1;
-    if (version > 2)
+    if (version > SCHEMA_VERSION)
         return error_set(
             err, ERROR_SYSTEM,
             "database has schema %lld, made by a newer virtid-tokend; this one "
-            "knows 2: install that version",
-            (long long)version);
+            "knows %d: install that version",
+            (long long)version, SCHEMA_VERSION);
     if (version == 0 && (execute(store, store_schema_first, err) < 0 ||
                          execute(store, "PRAGMA user_version = 1", err) < 0))
         return -1;
     if (version < 2 && (execute(store, store_schema_words, err) < 0 ||
                         execute(store, "PRAGMA user_version = 2", err) < 0))
+        return -1;
+    if (version < 3 && (execute(store, store_schema_ratchet, err) < 0 ||
+                        execute(store, "PRAGMA user_version = 3", err) < 0))
         return -1;
     return store_commit(txn, err);
 }
