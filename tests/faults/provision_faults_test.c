@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "lib/common/fdio.h"
+#include "lib/common/json.h"
 #include "lib/crypto/tls.h"
 #include "plugin/journal.h"
 #include "tests/faults/alloc_fault.h"
@@ -399,5 +400,6 @@ main(void)
         cmocka_unit_test(a_secret_survives_a_lack_of_memory),
     };
 
+    json_watch_memory(); /* as the daemon does */
     return cmocka_run_group_tests_name("provision_faults", tests, set_up, tear_down);
 }
