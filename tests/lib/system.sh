@@ -225,3 +225,8 @@ claims() {
     /usr/bin/python3 -c 'import base64,sys; p = sys.argv[1].split(".")[1]
 print(base64.urlsafe_b64decode(p + "=" * (-len(p) % 4)).decode())' "$1"
 }
+
+# quickstart_runs DIR: is one at work there, or kept?  The logs of one that failed, or was killed, are none.
+quickstart_runs() {
+    [ -e "$1" ] && { host_pid "$1/host" >/dev/null || ! flock -n "$1/lock" true; }
+}

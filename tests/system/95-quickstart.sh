@@ -52,7 +52,7 @@ interrupted() {
 
 exec {turn}>"$cache/quickstart.lock"
 flock "$turn" # one at a time
-if [ -e "$state" ]; then
+if quickstart_runs "$state"; then
     echo "1..0 # SKIP a quickstart is running on this machine"
     exit 0
 fi

@@ -10,7 +10,7 @@ output=$box/output
 
 exec {turn}>"$cache/quickstart.lock"
 flock "$turn" # one at a time
-if [ -e "$state" ]; then
+if quickstart_runs "$state"; then
     echo "1..0 # SKIP a quickstart is running on this machine"
     exit 0
 fi
