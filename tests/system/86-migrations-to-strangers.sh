@@ -23,7 +23,7 @@ copy_claims_it() {
 }
 
 copy_gets_nothing() {
-    host_wait 60 on b why_says moving 'a holds it|foreign' && has_identity a && ! on b has_token moving 10 &&
+    host_wait 60 on b why_says moving 'a holds the lease' && has_identity a && ! on b has_token moving 10 &&
         on b virsh destroy moving && on b virsh undefine moving
 }
 
