@@ -322,7 +322,7 @@ is_said_again(const struct request *r)
             return true;
     }
     for (size_t i = 0; r->job.failed == 0 && i < r->job.report.n_vms; i++) {
-        if (vm_waits_for_source(r->vms[i], clock_monotonic_ms()))
+        if (r->vms[i] && vm_waits_for_source(r->vms[i], clock_monotonic_ms()))
             return true;
     }
     return false;
