@@ -61,8 +61,7 @@ read_claim(const json_t *body, struct claim *c, struct error *err)
         json_get_string(body, "name", false, NAME_DOMAIN_MAX, &c->name, err) < 0 ||
         read_ek(body, c, err) < 0 || read_secret(body, c, err) < 0 ||
         api_body_bytes(body, "x0", c->x0, sizeof c->x0, true, &c->has_x0, err) < 0 ||
-        (json_object_get(body, "transient") &&
-         json_get_bool(body, "transient", false, &c->transient, err) < 0))
+        json_get_bool(body, "transient", true, &c->transient, err) < 0)
         return api_body_refuse(err);
     if (!name_is_domain(c->name))
         return error_problem(err, ERROR_INPUT, "bad-request",

@@ -151,15 +151,8 @@ vm_account_forget_claim(struct vm_account *a)
     id->ek_origin = ROW_EK_NONE;
     vm_account_take_ratchet(id, &(struct ratchet){ .on = false });
     id->ratchet = 0;
-    id->has_next = id->has_xnext = false;
-    id->pend_run = id->done_run = (struct proof_run){ 0 };
     memset(id->ek_digest, 0, sizeof id->ek_digest);
     memset(id->ak_name, 0, sizeof id->ak_name);
-    memset(id->cur, 0, sizeof id->cur);
-    memset(id->x, 0, sizeof id->x);
-    memset(id->next, 0, sizeof id->next);
-    memset(id->xnext, 0, sizeof id->xnext);
-    explicit_bzero(id->v, sizeof id->v);
     a->stored.ek_len = 0;
     memset(a->stored.ek, 0, sizeof a->stored.ek);
 }
