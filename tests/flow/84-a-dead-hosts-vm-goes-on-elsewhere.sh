@@ -185,6 +185,7 @@ check as_the_next_generation test "$(claim "$SERVICE/third" "t['claims']['virtid
 
 # A placement asks its host first: one that does not know the VM says so, and that it is silent then counts.
 check a_host_that_does_not_know_it_answers shows "placed on host 'host-b'" place "$id" host-b
+check and_goes_on until_true host-b '"service":"up"' status
 check it_is_placed_elsewhere shows "placed on host 'host-c'" place "$id" host-c
 kill_host host-b
 check one_that_has_spoken_and_is_silent_is_not_named fails place "$id" host-b
