@@ -120,19 +120,15 @@ begin_sync(void *context, uint64_t session)
     struct syncing *s = calloc(1, sizeof *s);
     pthread_t thread;
 
-    if (s) {
-        s->hostd = vm->hostd;
-        s->mailbox = vm->hostd->mailbox;
-        s->session = session;
-        s->priv_socket = vm->hostd->settings.priv_socket;
-        s->request.op = PRIV_SYNC_VTPM;
-        s->request.uuid = vm->record.uuid;
-        if (pthread_create(&thread, NULL, sync_thread, s) == 0) {
-            pthread_detach(thread);
-            return;
-        }
-        free(s);
+    if (s)
+        *s = (struct syncing){ .hostd = vm->hostd, .mailbox = vm->hostd->mailbox, .session = session,
+                               .priv_socket = vm->hostd->settings.priv_socket,
+                               .request = { .op = PRIV_SYNC_VTPM, .uuid = vm->record.uuid } };
+    if (s && pthread_create(&thread, NULL, sync_thread, s) == 0) {
+        pthread_detach(thread);
+        return;
     }
+    free(s);
     host_channel_synced(vm->channel, session, "sync-failed");
 }
 

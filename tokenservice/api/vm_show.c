@@ -59,8 +59,6 @@ vm_account_show(struct service *s, const struct vm_account *a, int64_t now_ms)
     return o;
 }
 
-#define RETIRED_REPAIR "`virtid place DOMAIN HOST --reincarnate` begins a new identity; or define the VM with a new UUID"
-
 /* ---- the steps of `virtid why` that the service knows ---- */
 
 static void
@@ -85,7 +83,7 @@ add_lease_steps(json_t *steps, const struct vm_account *a, const struct lease_no
     struct lease_case c;
 
     if (a->id.state == ROW_RETIRED) {
-        add_step(steps, "lease", "retired", "no host gets it", "an identity that goes on", RETIRED_REPAIR);
+        add_step(steps, "lease", "retired", "no host gets it", "an identity that goes on", problem_find("retired")->repair);
         return;
     }
     lease_case(lease, now, &c);
@@ -127,7 +125,7 @@ add_account_step(json_t *steps, const struct vm_account *a)
         add_step(steps, "account", "waiting", name, "ok, by the first accepted proof",
                  "start the VM; its agent must run");
     else if (a->id.state == ROW_RETIRED)
-        add_step(steps, "account", name, "an operator ended this identity", "ok", RETIRED_REPAIR);
+        add_step(steps, "account", name, "an operator ended this identity", "ok", problem_find("retired")->repair);
     else
         add_step(steps, "account", a->id.state == ROW_OK ? "ok" : name, name, "ok", NULL);
 }
