@@ -90,6 +90,8 @@ void rig_stop_agent(struct rig *r); /* asserts exit status 0 */
 void rig_kill_agent(struct rig *r);
 /* Exit status of `virtid-agent token -a audience --wait=seconds`; the token into ret (NULL: not wanted). */
 int rig_token(struct rig *r, const char *audience, int seconds, char *ret, size_t size);
+/* A token, and it says that what it shows has stepped in this run. */
+bool rig_fresh_token(struct rig *r, const char *audience);
 /* Any other request to the running program: exit status and what it printed. */
 int rig_run(struct rig *r, const char *const *words, char *ret, size_t size);
 
@@ -119,6 +121,8 @@ void rig_put_back_tpm(struct rig *r, const char *name);
 /* The same of the agent's slots. */
 void rig_keep_slots(struct rig *r, const char *name);
 void rig_put_back_slots(struct rig *r, const char *name);
+/* Is there such a file of the agent's, e.g. "state/slots/new"? */
+bool rig_has(const struct rig *r, const char *name);
 /* Another epoch, and a HELLO if an agent listens. */
 void rig_new_epoch(struct rig *r);
 /* Something that the agent did has arrived: wish.kill_agent_at. */

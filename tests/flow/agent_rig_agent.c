@@ -147,6 +147,14 @@ rig_token(struct rig *r, const char *audience, int seconds, char *ret, size_t si
 }
 
 bool
+rig_fresh_token(struct rig *r, const char *audience)
+{
+    char token[300];
+
+    return rig_token(r, audience, 60, token, sizeof token) == 0 && strstr(token, ".fresh");
+}
+
+bool
 rig_log_has(struct rig *r, const char *words)
 {
     CLEANUP(buf_clear) struct buf log = BUF(1 << 20);

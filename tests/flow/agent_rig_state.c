@@ -28,6 +28,15 @@ copy_file(const char *from, const char *to)
     assert(file_replace(to, bytes.data, bytes.len, 0600, &err) == 0);
 }
 
+bool
+rig_has(const struct rig *r, const char *name)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", r->folder, name);
+    return access(path, F_OK) == 0;
+}
+
 static void
 tpm_paths(const struct rig *r, const char *name, char state[static 256], char kept[static 256])
 {

@@ -49,15 +49,6 @@ seal(char *ret, size_t size)
     return rig_run(&template, words, ret, size);
 }
 
-static bool
-there(const struct rig *r, const char *name)
-{
-    char path[160];
-
-    snprintf(path, sizeof path, "%s/%s", r->folder, name);
-    return access(path, F_OK) == 0;
-}
-
 /* What `cp` of a disk brings along: the agent's folder, with all rights. */
 static void
 copy_disk(const struct rig *to)
@@ -108,7 +99,7 @@ a_running_agent_is_not_sealed(void **state)
     assert_int_equal(seal(text, sizeof text), 5);
     assert_string_equal(text, "");
     assert_true(rig_log_has(&template, "systemctl stop virtid-agent"));
-    assert_true(there(&template, "state/slots/cur") && there(&template, "state/bundle"));
+    assert_true(rig_has(&template, "state/slots/cur") && rig_has(&template, "state/bundle"));
     assert_int_equal(rig_token(&template, "other", 30, NULL, 0), 0);
     rig_stop_agent(&template);
 }
@@ -124,14 +115,14 @@ seal_says_what_it_did_and_may_be_repeated(void **state)
     rig_start_agent(&template);
     assert_int_equal(rig_token(&template, "db", 30, NULL, 0), 0);
     rig_kill_agent(&template);
-    assert_true(there(&template, "run/agent.sock"));
+    assert_true(rig_has(&template, "run/agent.sock"));
     assert_int_equal(seal(text, sizeof text), 0);
     assert_non_null(strstr(text, "/state/slots/cur\n"));
     assert_non_null(strstr(text, "/state/bundle\n"));
     assert_non_null(strstr(text, "/run/agent.sock\n"));
     assert_non_null(strstr(text, "\nsealed: "));
-    assert_false(there(&template, "state/slots/cur") || there(&template, "state/bundle") ||
-                 there(&template, "run/agent.sock"));
+    assert_false(rig_has(&template, "state/slots/cur") || rig_has(&template, "state/bundle") ||
+                 rig_has(&template, "run/agent.sock"));
     assert_int_equal(seal(text, sizeof text), 0);
     assert_string_equal(text, "sealed already: there was nothing to remove\n");
 }
@@ -168,7 +159,7 @@ a_clone_of_a_disk_that_was_not_sealed_enrols_as_new_and_says_so(void **state)
     prove_and_stop(c);
     assert_true(rig_log_has(c, "event=slots-foreign"));
     assert_memory_not_equal(c->account.ratchet.cur, template.account.ratchet.cur, sizeof c->account.ratchet.cur);
-    assert_false(there(c, "state/slots/cur.other"));
+    assert_false(rig_has(c, "state/slots/cur.other"));
     rig_start_agent(&template); /* the original notices nothing */
     assert_int_equal(rig_token(&template, "db", 30, NULL, 0), 0);
     rig_stop_agent(&template);

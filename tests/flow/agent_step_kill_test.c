@@ -9,8 +9,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -19,24 +17,6 @@
 enum { EVENTS_MAX = 12, BOTH = RATCHET_KEY | RATCHET_INDEX };
 
 static struct rig rig;
-
-static bool
-there(const struct rig *r, const char *slot)
-{
-    char path[128];
-
-    snprintf(path, sizeof path, "%s/state/slots/%s", r->folder, slot);
-    return access(path, F_OK) == 0;
-}
-
-static void
-fresh_token(struct rig *r, const char *audience)
-{
-    char token[300];
-
-    assert_int_equal(rig_token(r, audience, 60, token, sizeof token), 0);
-    assert_non_null(strstr(token, ".fresh"));
-}
 
 /* What is left after the agent was killed at its n-th event; false: it has fewer. */
 static bool
@@ -72,10 +52,10 @@ after_a_kill_at_each_event(aftermath *then)
         }
         then(r);
         rig_start_agent(r);
-        fresh_token(r, "db");
+        assert_true(rig_fresh_token(r, "db"));
         assert_true(r->steps >= 1);
         assert_int_equal(r->stepped, BOTH);
-        assert_false(there(r, "new"));
+        assert_false(rig_has(r, "state/slots/new"));
         assert_false(r->account.ratchet.has_next || r->account.ratchet.has_xnext);
         rig_free(r);
         assert_true(n < EVENTS_MAX);

@@ -9,8 +9,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -44,39 +42,21 @@ tear_down(void **state)
     return 0;
 }
 
-static bool
-there(const struct rig *r, const char *slot)
-{
-    char path[128];
-
-    snprintf(path, sizeof path, "%s/state/slots/%s", r->folder, slot);
-    return access(path, F_OK) == 0;
-}
-
-static void
-fresh_token(struct rig *r, const char *audience)
-{
-    char token[300];
-
-    assert_int_equal(rig_token(r, audience, 60, token, sizeof token), 0);
-    assert_non_null(strstr(token, ".fresh"));
-}
-
 static void
 a_first_boot_takes_two_proofs_and_its_token_is_fresh(void **state)
 {
     struct rig *r = *state;
 
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     assert_int_equal(r->accepted, 2);
     assert_int_equal(r->extends, 1);
     assert_int_equal(r->syncs, 2);
     assert_int_equal(r->steps, 1);
     assert_int_equal(r->stepped, BOTH);
     assert_int_equal(r->resolves, 0);
-    assert_false(there(r, "new"));
-    fresh_token(r, "other"); /* later: one proof */
+    assert_false(rig_has(r, "state/slots/new"));
+    assert_true(rig_fresh_token(r, "other")); /* later: one proof */
     assert_int_equal(r->accepted, 3);
     assert_int_equal(r->syncs, 2);
     assert_int_equal(r->steps, 1);
@@ -89,12 +69,12 @@ without_a_tpm_one_proof_steps_the_key(void **state)
     struct rig *r = *state;
 
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     assert_int_equal(r->accepted, 1);
     assert_int_equal(r->steps, 1);
     assert_int_equal(r->syncs, 0);
     assert_int_equal(r->stepped, RATCHET_KEY);
-    assert_false(there(r, "new"));
+    assert_false(rig_has(r, "state/slots/new"));
 }
 
 static void
@@ -103,13 +83,13 @@ an_agent_that_restarts_in_a_run_that_has_stepped_steps_no_more(void **state)
     struct rig *r = *state;
 
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     rig_stop_agent(r);
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     assert_int_equal(r->accepted, 3);
     assert_int_equal(r->steps, 1);
-    assert_false(there(r, "new"));
+    assert_false(rig_has(r, "state/slots/new"));
 }
 
 static void
@@ -141,9 +121,9 @@ a_new_greeting_in_the_same_epoch_is_no_new_run(void **state)
     struct rig *r = *state;
 
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     rig_cut(r);
-    fresh_token(r, "other");
+    assert_true(rig_fresh_token(r, "other"));
     assert_int_equal(r->steps, 1);
     assert_int_equal(r->syncs, 2);
 }
@@ -158,7 +138,7 @@ no_proof_leaves_before_the_host_has_synced(void **state)
     (void)rig_token(r, "db", 0, NULL, 0);
     assert_true(rig_wait(r, &r->syncs, 1, 60));
     assert_true(rig_wait_status(r, "sync-failed", 60) || r->syncs > 1);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     assert_true(r->syncs >= 3);
     assert_int_equal(r->accepted, 2);
 }
@@ -169,7 +149,7 @@ a_lost_answer_is_asked_for_again(void **state)
     struct rig *r = *state;
 
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     for (unsigned i = 0; i < 2; i++) { /* EXTEND's, then TOKEN's */
         unsigned steps = r->steps, proofs = r->proofs;
 
@@ -178,10 +158,10 @@ a_lost_answer_is_asked_for_again(void **state)
             assert_true(rig_wait(r, &r->proofs, proofs + 1, 60));
         r->wish.lose_answer = true;
         assert_true(rig_wait(r, &r->steps, steps + 1, 60));
-        fresh_token(r, i ? "b" : "a");
+        assert_true(rig_fresh_token(r, i ? "b" : "a"));
     }
     assert_int_equal(r->steps, 3);
-    assert_false(there(r, "new"));
+    assert_false(rig_has(r, "state/slots/new"));
 }
 
 static void
@@ -192,56 +172,43 @@ start_in_another_run(struct rig *r)
     rig_start_agent(r);
 }
 
+/* `keep` and `put_back`: one half of the VM's state. */
 static void
-a_disk_that_was_put_back_is_refused_and_changes_nothing(void **state)
+refused_when_put_back(struct rig *r, void (*keep)(struct rig *r, const char *name),
+                      void (*put_back)(struct rig *r, const char *name), const char *word)
 {
-    struct rig *r = *state;
     struct ratchet before;
 
     rig_start_agent(r);
-    fresh_token(r, "db");
-    rig_keep_slots(r, "old");
+    assert_true(rig_fresh_token(r, "db"));
+    keep(r, "old");
     start_in_another_run(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     rig_stop_agent(r);
-    rig_keep_slots(r, "genuine");
+    keep(r, "genuine");
     before = r->account.ratchet;
-    rig_put_back_slots(r, "old");
+    put_back(r, "old");
     rig_new_epoch(r);
     rig_start_agent(r);
     assert_int_not_equal(rig_token(r, "db", 2, NULL, 0), 0);
-    assert_true(rig_wait_status(r, "disk-behind", 60));
+    assert_true(rig_wait_status(r, word, 60));
     assert_memory_equal(&before, &r->account.ratchet, sizeof before);
     rig_stop_agent(r);
-    rig_put_back_slots(r, "genuine");
+    put_back(r, "genuine");
     rig_start_agent(r);
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
+}
+
+static void
+a_disk_that_was_put_back_is_refused_and_changes_nothing(void **state)
+{
+    refused_when_put_back(*state, rig_keep_slots, rig_put_back_slots, "disk-behind");
 }
 
 static void
 a_tpm_that_was_put_back_is_refused_and_changes_nothing(void **state)
 {
-    struct rig *r = *state;
-    struct ratchet before;
-
-    rig_start_agent(r);
-    fresh_token(r, "db");
-    rig_keep_tpm(r, "old");
-    start_in_another_run(r);
-    fresh_token(r, "db");
-    rig_stop_agent(r);
-    rig_keep_tpm(r, "genuine");
-    before = r->account.ratchet;
-    rig_put_back_tpm(r, "old");
-    rig_new_epoch(r);
-    rig_start_agent(r);
-    assert_int_not_equal(rig_token(r, "db", 2, NULL, 0), 0);
-    assert_true(rig_wait_status(r, "tpm-behind", 60));
-    assert_memory_equal(&before, &r->account.ratchet, sizeof before);
-    rig_stop_agent(r);
-    rig_put_back_tpm(r, "genuine");
-    rig_start_agent(r);
-    fresh_token(r, "db");
+    refused_when_put_back(*state, rig_keep_tpm, rig_put_back_tpm, "tpm-behind");
 }
 
 /* A v that leads elsewhere than the service says would end this VM: it is not taken. */
@@ -254,7 +221,7 @@ a_step_that_does_not_lead_where_it_says_is_not_made(void **state)
     rig_start_agent(r);
     (void)rig_token(r, "db", 0, NULL, 0);
     assert_true(rig_wait(r, &r->extends, 2, 60)); /* asked again, rightly */
-    fresh_token(r, "db");
+    assert_true(rig_fresh_token(r, "db"));
     assert_int_equal(r->steps, 1);
 }
 
@@ -269,7 +236,7 @@ upon_an_older_host_a_vm_that_does_not_step_yet_goes_on(void **state)
     assert_int_equal(rig_token(r, "db", 60, token, sizeof token), 0);
     assert_string_equal(token, "token-1.db.factors-7");
     assert_true(rig_log_has(r, "event=no-step"));
-    assert_false(r->account.ratchet.on || there(r, "new"));
+    assert_false(r->account.ratchet.on || rig_has(r, "state/slots/new"));
     r->wish.no_sync = false; /* the host is updated */
     rig_new_epoch(r);
     assert_true(rig_wait(r, &r->steps, 1, 60));
@@ -291,7 +258,7 @@ with_an_older_service_it_goes_on_without_a_step(void **state)
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, token, sizeof token), 0);
     assert_string_equal(token, "token-1.db.factors-7");
-    assert_false(there(r, "new"));
+    assert_false(rig_has(r, "state/slots/new"));
     r->wish.no_steps = false;
     rig_new_epoch(r);
     assert_true(rig_wait(r, &r->steps, 1, 60));
