@@ -96,7 +96,7 @@ refresh(struct refresher *r, const char *audience)
         log_notice("event=token audience=%s expires_in=%lld epoch=%llu", audience,
                    (long long)token.expires_in, (unsigned long long)token.epoch);
         if (t)
-            token_cache_put(t, &token, dice());
+            token_cache_put(&r->cache, t, &token, dice());
     } else {
         if (changed) /* the same trouble every few seconds is one line, not a thousand */
             log_error(&failure, "event=proof-failed audience=%s", audience);

@@ -71,15 +71,24 @@ token_cache_valid(const struct token_cache *cache, const struct cached_token *t,
     return t->text && now < t->expires_ms && now + cache->utc_offset_ms < t->expires_utc_ms;
 }
 
+static bool
+is_of_another_epoch(const struct token_cache *cache, const struct cached_token *t)
+{
+    return cache->epoch != 0 && t->epoch != cache->epoch;
+}
+
 void
-token_cache_put(struct cached_token *t, struct proof_token *take_token, uint32_t random)
+token_cache_put(const struct token_cache *cache, struct cached_token *t, struct proof_token *take_token,
+                uint32_t random)
 {
     secret_free(t->text);
     t->text = STEAL(take_token->text);
     t->epoch = take_token->epoch;
     t->expires_ms = take_token->asked_ms + take_token->expires_in * 1000;
     t->expires_utc_ms = take_token->asked_utc_ms + take_token->expires_in * 1000;
-    t->refresh_at_ms = refresh_point(take_token->answered_ms, take_token->expires_in, random);
+    t->refresh_at_ms = is_of_another_epoch(cache, t)
+                           ? 0
+                           : refresh_point(take_token->answered_ms, take_token->expires_in, random);
     t->failures = 0;
     t->retry_at_ms = t->failing_since_ms = 0;
 }
@@ -132,6 +141,8 @@ token_cache_fail(struct token_cache *cache, struct cached_token *t, const struct
 void
 token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offset_ms)
 {
+    if (epoch != 0)
+        cache->epoch = epoch;
     cache->utc_offset_ms = utc_offset_ms;
     cache->failures = 0;
     cache->retry_at_ms = 0;
@@ -140,7 +151,7 @@ token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offse
 
         t->failures = 0;
         t->retry_at_ms = 0;
-        if (t->text && epoch != 0 && t->epoch != epoch)
+        if (t->text && is_of_another_epoch(cache, t))
             t->refresh_at_ms = 0;
     }
 }

@@ -36,6 +36,7 @@ struct cached_token {
 
 struct token_cache {
     struct cached_token tokens[TOKEN_CACHE_MAX];
+    uint64_t epoch; /* the last greeting's; 0: none had one yet */
     int64_t utc_offset_ms;
     /* Of attempts that never reached a decision: no channel, no service, no TPM. */
     unsigned failures;
@@ -55,8 +56,9 @@ struct cached_token *token_cache_entry(struct token_cache *cache, const char *au
                                        int64_t now);
 bool token_cache_valid(const struct token_cache *cache, const struct cached_token *t,
                        int64_t now);
-/* Takes the text. */
-void token_cache_put(struct cached_token *t, struct proof_token *take_token, uint32_t random);
+/* Takes the text.  A token of another epoch than the last greeting's, which came during the proof, is due at once. */
+void token_cache_put(const struct token_cache *cache, struct cached_token *t, struct proof_token *take_token,
+                     uint32_t random);
 /* A proof was accepted: whatever kept all of them waiting is over. */
 void token_cache_succeed(struct token_cache *cache);
 /* Remember a failure: ERROR_DENIED, _INPUT and _MISSING of this audience, others of all; not tried again before

@@ -66,7 +66,7 @@ a_token_ends_by_the_clock_or_by_the_hosts_time(void **state)
 
     (void)state;
     c->utc_offset_ms = 50000;
-    token_cache_put(t, &made, 0);
+    token_cache_put(c, t, &made, 0);
     assert_true(token_cache_valid(c, t, 1001));
     assert_true(token_cache_valid(c, t, 300999));
     assert_false(token_cache_valid(c, t, 301000));
@@ -87,7 +87,7 @@ another_epoch_makes_every_token_due(void **state)
 
     (void)state;
     t->prefetched = true;
-    token_cache_put(t, &made, 0);
+    token_cache_put(c, t, &made, 0);
     assert_null(token_cache_due(c, 1001, &next));
     assert_true(next == 1000 + 150000);
     token_cache_greeted(c, 1, 0);
@@ -97,6 +97,28 @@ another_epoch_makes_every_token_due(void **state)
     token_cache_greeted(c, 2, 0);
     assert_ptr_equal(token_cache_due(c, 1001, &next), t);
     assert_true(token_cache_valid(c, t, 1001)); /* and still served */
+    token_cache_clear(c);
+    free(c);
+}
+
+/* Else nobody would prove the new run before half of the old token's life is over. */
+static void
+a_token_whose_proof_was_overtaken_by_a_greeting_is_due_at_once(void **state)
+{
+    struct token_cache *c = calloc(1, sizeof *c);
+    struct cached_token *t = token_cache_entry(c, "db", 0);
+    struct proof_token old = token("x", 1000, 0, 1), next_one = token("y", 1002, 0, 2);
+    int64_t next = 0;
+
+    (void)state;
+    t->prefetched = true;
+    token_cache_greeted(c, 1, 0);
+    token_cache_greeted(c, 2, 0);
+    token_cache_put(c, t, &old, 0);
+    assert_ptr_equal(token_cache_due(c, 1001, &next), t);
+    assert_true(token_cache_valid(c, t, 1001));
+    token_cache_put(c, t, &next_one, 0);
+    assert_null(token_cache_due(c, 1003, &next));
     token_cache_clear(c);
     free(c);
 }
@@ -173,7 +195,7 @@ what_a_restart_takes_is_waited_for_and_a_long_absence_is_told(void **state)
         token_cache_greeted(c, 1, 0);
         token_cache_fail(c, t, &failures[i], 20000, 0);
         assert_non_null(token_cache_why_not(c, t, 20000, &until));
-        token_cache_put(t, &made, 0);
+        token_cache_put(c, t, &made, 0);
         token_cache_succeed(c);
         token_cache_fail(c, t, &failures[i], 100000, 0);
         assert_null(token_cache_why_not(c, t, 100000, &until));
@@ -192,7 +214,7 @@ an_audience_nobody_asks_for_is_forgotten(void **state)
 
     (void)state;
     t->wanted_until_ms = TOKEN_WANTED_MS;
-    token_cache_put(t, &made, 0);
+    token_cache_put(c, t, &made, 0);
     assert_ptr_equal(token_cache_due(c, 299999, &next), t);
     assert_null(token_cache_due(c, TOKEN_WANTED_MS, &next));
     assert_int_equal(t->audience[0], 0);
@@ -358,6 +380,7 @@ main(void)
         cmocka_unit_test(waiting_doubles_from_one_second_to_five_minutes),
         cmocka_unit_test(a_token_ends_by_the_clock_or_by_the_hosts_time),
         cmocka_unit_test(another_epoch_makes_every_token_due),
+        cmocka_unit_test(a_token_whose_proof_was_overtaken_by_a_greeting_is_due_at_once),
         cmocka_unit_test(nothing_is_tried_before_the_service_wants_it),
         cmocka_unit_test(a_refusal_is_of_one_audience_and_a_silence_of_all),
         cmocka_unit_test(what_a_restart_takes_is_waited_for_and_a_long_absence_is_told),
