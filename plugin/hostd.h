@@ -77,6 +77,7 @@ struct vm {
     unsigned generation;       /* steps with every end: an answer from before it changes nothing */
     int64_t lease_until_ms;    /* monotonic; may we sign? */
     int64_t not_before_ms;     /* next try to provision */
+    int64_t inject_again_ms;   /* a disk that was left alone for what passes is looked at again */
     bool reporting;            /* in a request that is under way */
     bool dirty;                /* has news for the service */
     enum lease_answer answer;  /* last one, 0 none */

@@ -68,6 +68,7 @@ end_provision(struct provision *p)
         vm->hostd->provisions--;
     if (p->failed < 0)
         vm->not_before_ms = clock_monotonic_ms() + retry;
+    vm->inject_again_ms = clock_monotonic_ms() + REFUSED_MS;
     free(p);
     reconcile_provisioned(vm);
     if (vm->start) {
@@ -203,22 +204,32 @@ wants(const struct vm *vm, int64_t now_ms)
            hostd->provisions < PROVISIONS_MAX;
 }
 
-/*
- * The agent was asked for after the disk had been written.  A second injection makes a second secret:
- * so only while no proof has made the first one count.
- */
+/* The disk was left alone for what passes: the image was open elsewhere, or a start could not wait. */
+static bool
+inject_is_due(const struct vm *vm)
+{
+    const struct step_record *s = &vm->record.steps[STEP_INJECT];
+
+    return s->state == STEP_SKIPPED && clock_monotonic_ms() >= vm->inject_again_ms &&
+           (strcmp(s->problem, "image-in-use") == 0 || strcmp(s->problem, "took-too-long") == 0);
+}
+
+/* A second injection makes a second secret: so only while no proof has made the first one count. */
 static bool
 may_inject_again(const struct vm *vm)
 {
-    return vm->record.agent_due && !vm->active && !vm->provision && !vm->start && !vm->record.run[0] &&
+    return !vm->active && !vm->provision && !vm->start && !vm->record.run[0] &&
            (!vm->record.ran || vm->record.clean) && strcmp(vm->record.account, "ok") != 0;
 }
 
+/* Another than the one that was written: made.c.  Here: the agent was asked for after that, or nothing was. */
 static void
-reopen_for_agent(struct vm *vm)
+consider_disk_again(struct vm *vm)
 {
     struct step_record open = { .state = STEP_OPEN };
 
+    if (!may_inject_again(vm) || !(vm->record.agent_due || inject_is_due(vm)))
+        return;
     vm->record.agent_due = false;
     vm->record.steps[STEP_INJECT] = vm->record.steps[STEP_ACCOUNT] = open;
     vm->not_before_ms = 0;
@@ -234,8 +245,7 @@ provision_consider(struct vm *vm)
         observing_consider(vm);
         return;
     }
-    if (may_inject_again(vm))
-        reopen_for_agent(vm);
+    consider_disk_again(vm);
     made_compare_disk(vm);
     if (vm->in_doubt)
         (void)made_look(vm);

@@ -66,7 +66,7 @@ static const struct problem table[] = {
     { "image-encrypted", 409, "The disk image is encrypted", "nothing: the secret is made in the guest at first contact" },
     { "image-empty", 409, "The disk image holds no partition and no filesystem", "nothing: the secret is made in the guest at first contact" },
     { "image-layout", 409, "The disk's layout is not one that is written to", "nothing: the secret is made in the guest at first contact" },
-    { "image-in-use", 409, "The disk image is open elsewhere", "close what uses it (`fuser IMAGE`), then start again" },
+    { "image-in-use", 409, "The disk image is open elsewhere", "close what uses it (`fuser IMAGE`); the disk is looked at again within ten minutes while the VM is off and has not proved itself" },
     { "image-backing", 409, "Other images are built upon this one", "a template is not written: enable the VMs on its overlays" },
     { "image-dirty", 409, "The filesystem was not cleanly unmounted", "start the VM and shut it down from inside once" },
     { "image-unmarked", 409, "The filesystem does not tell whether it was cleanly unmounted", "nothing: such a disk is written before the VM's first start only; the secret is made in the guest at first contact" },
@@ -94,7 +94,7 @@ static const struct problem table[] = {
     { "tpm-encrypted", 409, "The TPM's state is encrypted by libvirt", "nothing: libvirt's own state is used; its EK is registered at first proof" },
     { "tpm-exists", 409, "The VM has a TPM state already", "nothing: its EK is registered at first proof" },
     { "enrolled", 409, "The VM has proved itself before", "nothing: the secret that it has goes on to count" },
-    { "took-too-long", 409, "It did not fit into the time that a start may wait", "raise start_wait in hostd.conf, or start again later" },
+    { "took-too-long", 409, "It did not fit into the time that a start may wait", "the disk is looked at again within ten minutes while the VM is off and has not proved itself; or raise start_wait in hostd.conf" },
     { "inject-off", 409, "Writing to disks is switched off", "inject=auto in hostd.conf" },
     { "inject-failed", 409, "Writing to the disk failed", "the host daemon's log says at what; the image is as before" },
 

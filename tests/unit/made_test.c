@@ -317,6 +317,38 @@ another_disk_is_written_anew_and_the_tpm_stays(void **state)
     assert_false(vm->record.has_point || vm->record.disk || vm_is_enrolled(vm));
 }
 
+/* `problem`: why the disk was left alone. */
+static enum step_state
+looked_at_again(struct vm *vm, const char *problem, int64_t due_in_ms)
+{
+    vm->record.steps[STEP_INJECT] = (struct step_record){ .state = STEP_SKIPPED };
+    strcpy(vm->record.steps[STEP_INJECT].problem, problem);
+    vm->record.steps[STEP_ACCOUNT].state = STEP_DONE;
+    vm->record.disk = 0;
+    vm->inject_again_ms = clock_monotonic_ms() + due_in_ms;
+    show("/images/a.raw");
+    return vm->record.steps[STEP_INJECT].state;
+}
+
+static void
+a_disk_that_was_in_use_is_looked_at_again_until_the_vm_has_proved_itself(void **state)
+{
+    struct vm *vm = provisioned();
+
+    (void)state;
+    strcpy(vm->record.account, "pending");
+    assert_int_equal(looked_at_again(vm, "image-in-use", 60000), STEP_SKIPPED);
+    assert_int_equal(looked_at_again(vm, "image-encrypted", 0), STEP_SKIPPED);
+    assert_int_equal(looked_at_again(vm, "image-in-use", 0), STEP_OPEN);
+    assert_int_equal(looked_at_again(vm, "took-too-long", 0), STEP_OPEN);
+    vm->record.ran = true; /* and was cut off: what it wrote last is not known */
+    vm->record.clean = false;
+    assert_int_equal(looked_at_again(vm, "image-in-use", 0), STEP_SKIPPED);
+    vm->record.clean = true;
+    strcpy(vm->record.account, "ok");
+    assert_int_equal(looked_at_again(vm, "image-in-use", 0), STEP_SKIPPED);
+}
+
 #define IN_RIG(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int
@@ -331,6 +363,7 @@ main(void)
         IN_RIG(without_the_root_half_it_stays_in_doubt),
         IN_RIG(a_start_waits_for_the_answer_although_another_vm_is_asked_about),
         IN_RIG(another_disk_is_written_anew_and_the_tpm_stays),
+        IN_RIG(a_disk_that_was_in_use_is_looked_at_again_until_the_vm_has_proved_itself),
     };
 
     return cmocka_run_group_tests_name("made", tests, NULL, NULL);
