@@ -124,12 +124,16 @@ leave_behind(struct vm *vm)
     vm_save(vm);
 }
 
-/* Paused behind a switch-over that we saw, or that libvirt remembers. */
+/*
+ * Paused behind a switch-over that we saw, or that libvirt remembers.  It says the same of what is being restored,
+ * until that goes on.
+ */
 static bool
 is_left_over(const struct vm *vm, const struct watch_report *report)
 {
-    return report->paused && (vm->record.run_switched || report->stopped_to_move) && !vm->record.run_left &&
-           !vm_is_incoming(vm);
+    bool remembered = report->stopped_to_move && !vm_memory_comes(vm);
+
+    return report->paused && (vm->record.run_switched || remembered) && !vm->record.run_left && !vm_is_incoming(vm);
 }
 
 static void
@@ -141,6 +145,8 @@ see_migration(struct vm *vm, const struct watch_report *report)
         arriving_unasked(vm);
     if (vm_is_incoming(vm) && !report->paused) /* its event was missed */
         arriving_resumed(vm);
+    if (!report->paused && !vm->incoming)
+        vm->memory_ms = 0; /* it is here */
     if (report->job_known) {
         vm->leaving = report->leaving;
         vm->looked = vm->record.kn;

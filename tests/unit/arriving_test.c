@@ -235,6 +235,27 @@ what_waits_for_its_memory_is_no_paused_rest(void **state)
     assert_true(vm_is_incoming(rig->vm) && rig->vm->record.e == 9);
 }
 
+/* So is one that is being restored, until it goes on. */
+static void
+what_is_being_restored_is_no_paused_rest(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->memory_ms = clock_monotonic_ms(); /* the hook's `restore` */
+    report = hostd_rig_seen(rig, true, 4);
+    report->paused = report->stopped_to_move = report->job_known = true;
+    reconcile_take(&rig->hostd, report);
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    assert_int_equal(rig->vm->record.e, 7);
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 4));
+    report = hostd_rig_seen(rig, true, 4); /* it goes on, and is moved away soon after */
+    report->paused = report->stopped_to_move = report->job_known = true;
+    reconcile_take(&rig->hostd, report);
+    hostd_rig_assert_end(rig, 0, VIEW_OUT, 7);
+}
+
 static void
 what_arrived_without_an_epoch_asks_again_for_a_minute(void **state)
 {
@@ -317,6 +338,7 @@ main(void)
         ARRIVING_TEST(once_it_has_looked_it_says_that_the_job_is_over),
         ARRIVING_TEST(a_paused_rest_that_only_libvirt_knows_has_no_right),
         ARRIVING_TEST(what_waits_for_its_memory_is_no_paused_rest),
+        ARRIVING_TEST(what_is_being_restored_is_no_paused_rest),
         ARRIVING_TEST(one_that_was_announced_to_nobody_has_not_arrived_while_it_is_paused),
     };
 
