@@ -222,12 +222,15 @@ read_wishes(int argc, char **argv, json_t *body, json_t *labels, json_t *audienc
                                              { "floor", required_argument, NULL, 'f' },
                                              { "audience", required_argument, NULL, 'a' },
                                              { "mode", required_argument, NULL, 'm' },
+                                             { "restore", required_argument, NULL, 'r' },
                                              { 0 } };
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'm') {
             json_object_set_new(body, "mode", json_string(optarg));
+        } else if (option == 'r') {
+            json_object_set_new(body, "restore", json_string(optarg));
         } else if (option == 'o') {
             json_object_set_new(body, "owner", json_string(optarg));
         } else if (option == 'a') {

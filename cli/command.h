@@ -46,6 +46,7 @@ int cmd_host_fence(const struct cli *cli, int argc, char **argv);
 int cmd_enable(const struct cli *cli, int argc, char **argv);
 int cmd_disable(const struct cli *cli, int argc, char **argv);
 int cmd_place(const struct cli *cli, int argc, char **argv);
+int cmd_accept(const struct cli *cli, int argc, char **argv);
 int cmd_retire(const struct cli *cli, int argc, char **argv);
 int cmd_list(const struct cli *cli, int argc, char **argv);
 int cmd_info(const struct cli *cli, int argc, char **argv);

@@ -57,19 +57,26 @@ const struct command command_table[] = {
       "  --force               although another host holds its lease, or this one does not answer\n"
       "  --reincarnate         begin a new identity under the UUID of one that was retired\n",
       cmd_place },
+    { "accept", "DOMAIN...|--all-behind [--yes] [--dry-run]",
+      "what was refused as behind is the right state: a VM goes on from it",
+      "  --all-behind          every VM whose newest proof was refused so, each for what it showed\n"
+      "  --yes                 do not ask\n"
+      "  --dry-run             say what was seen, change nothing\n",
+      cmd_accept },
     { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
       "  --yes                 do not ask\n", cmd_retire },
     { "list", "[DOMAIN...]", "identities: state, host, lease, factors", "", cmd_list },
     { "info", "DOMAIN...", "all that is known of an identity", "", cmd_info },
     { "why", "DOMAIN...", "walk the flow: where a VM stands, what was seen, what repairs it", "",
       cmd_why },
-    { "set", "DOMAIN... [OPTION]...", "set owner, labels, floor, audiences, mode",
+    { "set", "DOMAIN... [OPTION]...", "set owner, labels, floor, audiences, mode, restore",
       "  --owner TEXT\n"
       "  --label NAME=VALUE    repeatable; NAME= removes it\n"
       "  --floor FACTORS       host, host+secret, host+vtpm or host+vtpm+secret; only raised\n"
       "  --audience NAME       repeatable; allow this audience; -NAME takes it away\n"
       "  --mode MODE           without a lease: loose starts, strict does not, observe is left alone;\n"
-      "                        host: as its host's configuration says\n",
+      "                        host: as its host's configuration says\n"
+      "  --restore ask|auto    of a disk that was put back: wait for `virtid accept`, or take it once a day\n",
       cmd_set },
     { "report", "[DOMAIN...]", "run on a host: what would have been done with VMs in mode observe", "", cmd_report },
     { "audience add", "NAME [--all] [--claim CLAIM]...", "declare an audience for tokens",

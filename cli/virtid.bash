@@ -9,6 +9,8 @@ _virtid()
         mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | sed -n "s/^${COMP_WORDS[1]} //p")" -- "$cur")
     elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --mode ]; then
         mapfile -t COMPREPLY < <(compgen -W "loose strict observe host" -- "$cur")
+    elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --restore ]; then
+        mapfile -t COMPREPLY < <(compgen -W "ask auto" -- "$cur")
     elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" =~ ^host\ (approve|fence|remove)$ ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json host list 2>/dev/null | grep -o '"name":"[^"]*"' | cut -d'"' -f4)" -- "$cur")
     elif [[ $cur == -* ]]; then

@@ -21,6 +21,7 @@ enum { EXIT_VALID = 0, EXIT_INVALID = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
 struct options {
     const char *issuer, *audience, *ca, *jwks, *connect, *expect, *verifier, *file;
+    int64_t min_generation;
     bool json;
 };
 
@@ -37,6 +38,7 @@ static const char usage[] =
     "  --connect HOST:PORT   ask the machine there (virtid-agent serve) to prove itself\n"
     "  --expect UUID|NAME    the machine that must be there\n"
     "  --verifier NAME       how we introduce ourselves to it (default: host and process)\n"
+    "  --min-gen N           refuse tokens of a generation below N\n"
     "  --json                one JSON object\n"
     "  --help, --version\n"
     "\n"
@@ -50,6 +52,16 @@ wrong_usage(const char *why)
     return EXIT_USAGE;
 }
 
+static int
+read_generation(const char *text, int64_t *ret)
+{
+    char *end = NULL;
+
+    errno = 0;
+    *ret = strtoll(text, &end, 10);
+    return *text < '0' || *text > '9' || *end || errno ? -1 : 0;
+}
+
 /* -1: go on; else the exit status. */
 static int
 parse_options(int argc, char **argv, struct options *o)
@@ -59,6 +71,7 @@ parse_options(int argc, char **argv, struct options *o)
         { "ca", required_argument, NULL, 'C' },       { "jwks", required_argument, NULL, 'k' },
         { "connect", required_argument, NULL, 'c' },  { "expect", required_argument, NULL, 'e' },
         { "verifier", required_argument, NULL, 'v' }, { "json", no_argument, NULL, 'j' },
+        { "min-gen", required_argument, NULL, 'g' },
         { "help", no_argument, NULL, 'h' },           { "version", no_argument, NULL, 'V' },
         { NULL, 0, NULL, 0 },
     };
@@ -74,6 +87,10 @@ parse_options(int argc, char **argv, struct options *o)
         case 'e': o->expect = optarg; break;
         case 'v': o->verifier = optarg; break;
         case 'j': o->json = true; break;
+        case 'g':
+            if (read_generation(optarg, &o->min_generation) < 0)
+                return wrong_usage("--min-gen is a number");
+            break;
         case 'h': fputs(usage, stdout); return EXIT_VALID;
         case 'V': puts("virtid-verify " PACKAGE_VERSION); return EXIT_VALID;
         default: return wrong_usage("this is not understood");
@@ -122,6 +139,7 @@ exit_status(enum virtid_result result)
     case VIRTID_ISSUER:
     case VIRTID_AUDIENCE:
     case VIRTID_CLAIMS:
+    case VIRTID_GENERATION:
     case VIRTID_SYSTEM: break;
     }
     return EXIT_INVALID;
@@ -231,6 +249,7 @@ main(int argc, char **argv)
     wanted.audience = o.connect ? CONNECT_AUDIENCE : o.audience;
     wanted.jwks_file = o.jwks;
     wanted.ca_file = o.ca;
+    wanted.min_generation = o.min_generation;
     if (virtid_verifier_new(&wanted, &verifier, &error) != VIRTID_VALID)
         return wrong_usage(error.text);
     status = o.connect ? verify_connection(&o, verifier) : verify_file(&o, verifier);

@@ -37,6 +37,7 @@ enum virtid_result {
     VIRTID_ISSUER,      /* another issuer's */
     VIRTID_AUDIENCE,    /* made for another audience */
     VIRTID_CLAIMS,      /* not the claims of a VM's identity */
+    VIRTID_GENERATION,  /* of a generation below the one asked for */
     /* nothing is known about the token */
     VIRTID_UNREACHABLE, /* the issuer's keys could not be had */
     VIRTID_USAGE,       /* the options make no sense */
@@ -59,10 +60,15 @@ struct virtid_options {
     const char *jwks_file;
     const char *ca_file;    /* PEM; NULL: the system's CAs */
     long timeout_ms;        /* of one fetch; 0: 10000 */
+    /*
+     * Refuse tokens of a lower generation: from before an older state of the VM was taken back (`virtid accept`)
+     * or its TPM was lost.  0: any.
+     */
+    int64_t min_generation;
 };
 
 #define VIRTID_OPTIONS(issuer_url, audience_name) \
-    { sizeof(struct virtid_options), (issuer_url), (audience_name), NULL, NULL, NULL, 0 }
+    { sizeof(struct virtid_options), (issuer_url), (audience_name), NULL, NULL, NULL, 0, 0 }
 
 struct virtid_verifier;
 struct virtid_identity;

@@ -18,6 +18,7 @@ struct virtid_verifier {
     char issuer[NAME_ISSUER_MAX + 1];
     char audience[NAME_AUDIENCE_MAX + 1];
     struct issuer_keys *keys;
+    int64_t min_generation;
 };
 
 struct virtid_identity {
@@ -41,6 +42,7 @@ static const char *const result_names[] = {
     [VIRTID_ISSUER] = "token-issuer",
     [VIRTID_AUDIENCE] = "token-audience",
     [VIRTID_CLAIMS] = "token-claims",
+    [VIRTID_GENERATION] = "token-generation",
     [VIRTID_UNREACHABLE] = "unreachable",
     [VIRTID_USAGE] = "usage",
     [VIRTID_SYSTEM] = "system",
@@ -78,7 +80,7 @@ tell(struct virtid_error *ret, enum virtid_result result, const struct error *er
 static enum virtid_result
 result_of(const struct error *err)
 {
-    for (enum virtid_result r = VIRTID_MALFORMED; r <= VIRTID_CLAIMS; r++) {
+    for (enum virtid_result r = VIRTID_MALFORMED; r <= VIRTID_GENERATION; r++) {
         if (err->code == ERROR_DENIED && strcmp(err->problem, result_names[r]) == 0)
             return r;
     }
@@ -101,6 +103,8 @@ check_options(const struct virtid_options *options, struct error *err)
     if (options->jwks_text && options->jwks_file)
         return error_set(err, ERROR_INPUT,
                          "keys are given as text or as a file, not as both");
+    if (options->min_generation < 0)
+        return error_set(err, ERROR_INPUT, "a generation is not negative");
     return 0;
 }
 
@@ -139,6 +143,7 @@ virtid_verifier_new(const struct virtid_options *options,
     }
     snprintf(verifier->issuer, sizeof verifier->issuer, "%s", options->issuer);
     snprintf(verifier->audience, sizeof verifier->audience, "%s", options->audience);
+    verifier->min_generation = options->min_generation;
     if (load_keys(options, &verifier->keys, &err) < 0)
         return tell(error, err.code == ERROR_SYSTEM ? VIRTID_SYSTEM : VIRTID_USAGE,
                     &err);
@@ -180,7 +185,7 @@ read_factors(const json_t *claims, unsigned *ret, struct error *err)
 
 /* What only a VM's token says. */
 static int
-complete(struct virtid_identity *vm, struct error *err)
+complete(const struct virtid_verifier *v, struct virtid_identity *vm, struct error *err)
 {
     struct error seen;
 
@@ -189,6 +194,9 @@ complete(struct virtid_identity *vm, struct error *err)
                              "sub is no spiffe://DOMAIN/vm/UUID");
     if (read_factors(vm->token.claims, &vm->factors, &seen) < 0)
         return error_problem(err, ERROR_DENIED, "token-claims", "%s", seen.text);
+    if (vm->token.gen < v->min_generation)
+        return error_problem(err, ERROR_DENIED, "token-generation", "generation %lld, and at least %lld is wanted",
+                             (long long)vm->token.gen, (long long)v->min_generation);
     vm_uuid_print(&vm->token.uuid, vm->uuid);
     vm->claims = BUF(CLAIMS_TEXT_MAX);
     if (json_print(vm->token.claims, &vm->claims, err) < 0)
@@ -223,7 +231,7 @@ virtid_verify(struct virtid_verifier *verifier, const char *token, size_t len,
     if (failed && strcmp(err.problem, "token-key") == 0 &&
         issuer_keys_get(verifier->keys, clock_monotonic_ms(), set, &newer, &err) == 0)
         failed = check(verifier, newer, token, len, vm, &err);
-    if (failed || complete(vm, &err) < 0)
+    if (failed || complete(verifier, vm, &err) < 0)
         return tell(error, result_of(&err), &err);
     *ret_identity = STEAL(vm);
     return VIRTID_VALID;

@@ -19,8 +19,8 @@ static const struct problem table[] = {
     { "certify-invalid", 403, "The TPM's statement about its NV index does not fit the proof", "update virtid-agent in the guest; if it persists, `virtid why DOMAIN`" },
     { "secret-signature", 403, "The signature by the VM's own key does not fit", "the disk may be another VM's: `virtid why DOMAIN`" },
     { "host-signature", 403, "The host's signature does not fit", "see that virtid-hostd on the VM's host is joined and runs: `virtid host list`" },
-    { "disk-behind", 409, "The VM's disk shows an older secret than the last one accepted", "start it with the newer disk; an older one is not taken back in this release: else define the VM with a new UUID" },
-    { "tpm-behind", 409, "The VM's TPM shows an older state than the last one accepted", "start it with the newer vTPM state; an older one is not taken back in this release: else define the VM with a new UUID" },
+    { "disk-behind", 409, "The VM's disk shows an older secret than the last one accepted", "if that disk is the right one (a snapshot reverted, a backup restored): `virtid accept DOMAIN`; else start it with the newer disk" },
+    { "tpm-behind", 409, "The VM's TPM shows an older state than the last one accepted", "if that state is the right one (a snapshot reverted, a backup restored): `virtid accept DOMAIN`; else start it with the newer vTPM state" },
     { "tpm-endorsement-auth", 409, "The TPM's endorsement hierarchy has a password", "in the guest: name the password to virtid-agent (endorsement_password_file), empty it (tpm2_changeauth -c endorsement -p OLD) or clear the TPM (tpm2_clear)" },
     { "tpm-gone", 503, "The guest's TPM does not answer", "see in the guest that /dev/tpmrm0 is there and free; virtid-agent goes on by itself when it answers" },
     { "ratchet-unsupported", 409, "The service asks for a step that the agent does not know", "update virtid-agent in the guest" },
@@ -39,6 +39,8 @@ static const struct problem table[] = {
     { "claimed", 409, "Another host claimed this VM first", "`virtid why DOMAIN` names it; `virtid place DOMAIN HOST` settles it" },
     { "not-placed", 403, "No host is named for this VM", "`virtid place DOMAIN HOST`" },
     { "retired", 403, "This VM's identity was retired", "`virtid place DOMAIN HOST --reincarnate` begins a new one; or define the VM with a new UUID" },
+    { "not-running", 409, "No host holds the VM's lease", "start it; what its proof shows then is what is accepted" },
+    { "not-behind", 409, "No proof of this VM was refused as behind since its newest start or move", "`virtid why DOMAIN` says where it stands" },
     { "host-silent", 503, "The host does not answer, and may have to tell of earlier runs", "start virtid-hostd there; `virtid place --force` does not wait for it" },
 
     /* hosts */
@@ -120,6 +122,7 @@ static const struct problem table[] = {
     { "token-issuer", 401, "The token is from another issuer", "check --issuer; if it is right, refuse the token" },
     { "token-audience", 401, "The token was made for another audience", "ask for one of the right audience: virtid-agent token -a AUDIENCE" },
     { "token-claims", 401, "The token's claims are not those of a VM's identity", "refuse it; the issuer may need an update" },
+    { "token-generation", 401, "The token is of an earlier generation of the VM", "refuse it: it is from before an older state was taken back; ask for a fresh one: virtid-agent token -a AUDIENCE" },
     { "connect-proof", 403, "The other end did not prove that it holds the token's key", "refuse it: it may be a relay; connect to the VM directly" },
     { "connect-expect", 403, "The other end is another VM than expected", "check the address and --expect" },
     { "connect-refused", 403, "The other end has no token to show", "see `virtid-agent status` in the VM" },

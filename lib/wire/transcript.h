@@ -30,6 +30,12 @@ struct proof_run {
     uint32_t reset_count, restart_count;
 };
 
+/* The state of both ratchets that a proof shows: its signed keys by SHA-256, the index as it is; absent is zero. */
+struct proof_shown {
+    bool has_cur, has_new, has_x;
+    uint8_t cur[32], new_[32], x[32];
+};
+
 struct transcript {
     const char *issuer;
     struct vm_uuid uuid;

@@ -18,5 +18,6 @@ api_handler api_report, api_pull, api_account, api_ek_cert, api_bundle, api_vm;
 api_handler api_admin_status, api_admin_audit;
 api_handler api_admin_hosts_add, api_admin_hosts, api_admin_host_approve,
     api_admin_host_remove, api_admin_host_fence;
-api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, api_admin_vm_retire; /* retire.c */
+api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, api_admin_vm_accept,
+    api_admin_vm_retire; /* retire.c */
 api_handler api_admin_audiences, api_admin_audience_put, api_admin_audience_remove;

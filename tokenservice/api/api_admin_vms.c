@@ -249,7 +249,7 @@ api_admin_vm_set(struct service *s, struct api_call *call, struct error *err)
     struct decision d = { .what = "settings" };
     struct vm_account a;
 
-    if (api_body_read(call, "owner labels floor audiences mode", &body, err) < 0 ||
+    if (api_body_read(call, "owner labels floor audiences mode restore", &body, err) < 0 ||
         store_begin(s->store, &txn, err) < 0 ||
         find_for_mode(s, call, body, &a, err) < 0 ||
         change_settings(s, body, &a, err) < 0)

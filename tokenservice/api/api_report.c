@@ -12,6 +12,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/log.h"
+#include "tokenservice/api/accepting.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/pending.h"
@@ -125,11 +126,24 @@ apply_handover(struct service *s, struct api_call *call, struct reported *r)
         lease_handover(lease, call->host.name, answered, &r->now, &r->word);
 }
 
+/* An operator's word waits for its run: that gets a new epoch, as one that has none. */
+static void
+apply_view(struct api_call *call, struct reported *r)
+{
+    struct lease_view_word w = { .view = r->vm->view, .k = r->vm->k, .e = r->vm->e, .kk = r->vm->kk };
+    bool begins = w.view == VIEW_RUN && accepting_waits_for(&r->account, call->host.name, w.e, &r->now);
+
+    if (begins)
+        w.e = 0;
+    lease_report(&r->account.stored.lease, call->host.name, &w, &r->now, &r->word);
+    if (begins)
+        accepting_begin(&r->account);
+}
+
 static void
 apply(struct service *s, struct api_call *call, struct reported *r)
 {
     struct lease_record *lease = &r->account.stored.lease;
-    struct lease_view_word w = { .view = r->vm->view, .k = r->vm->k, .e = r->vm->e, .kk = r->vm->kk };
     bool waits = s->enrol_placed && !r->account.stored_already;
 
     if (r->account.id.state == ROW_RETIRED) {
@@ -149,7 +163,7 @@ apply(struct service *s, struct api_call *call, struct reported *r)
     else if (r->report->op != LEASE_OP_REPORT)
         lease_acquire(lease, call->host.name, &r->now, &r->word);
     else
-        lease_report(lease, call->host.name, &w, &r->now, &r->word);
+        apply_view(call, r);
     if (!r->now.grace && r->report->seq > r->seq.report)
         r->seq.report = r->report->seq;
 }

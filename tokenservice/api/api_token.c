@@ -19,6 +19,7 @@
 #include "lib/crypto/key.h"
 #include "lib/crypto/random.h"
 #include "lib/wire/token.h"
+#include "tokenservice/api/accepting.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/behind.h"
 #include "tokenservice/api/decision.h"
@@ -348,6 +349,9 @@ take_proof(struct proof *proof, int64_t now_ms)
         stored->mark_restart = r->restart_count;
         stored->mark_clock = r->clock;
     }
+    id->seen = (struct row_seen){ .has = false };
+    if (r->behind) /* an operator's word has let it in: a jump in its history */
+        id->gen++;
     stored->mark_ms = now_ms;
     stored->mark_factors = r->factors;
 }
@@ -362,11 +366,25 @@ step(struct proof *proof, struct error *err)
 
     fill_account(proof);
     halves = proof_ratchet(&proof->p, &proof->account, &proof->result, &shown);
+    if (proof->result.behind)
+        ratchet_accept(&proof->account.ratchet, proof->result.behind, &shown);
     if (random_bytes(random, sizeof random, err) < 0 ||
         ratchet_step(&proof->account.ratchet, halves, &shown, random, &proof->step, err) < 0)
         return -1;
     vm_account_take_ratchet(&proof->vm.id, &proof->account.ratchet);
     return 0;
+}
+
+static int
+record_accepted(struct service *s, struct api_call *call, const struct proof *proof, struct error *err)
+{
+    struct decision d = { .uuid = &proof->p.uuid, .what = "accepted" };
+    char seen[40];
+
+    snprintf(seen, sizeof seen, "gen %llu", (unsigned long long)proof->vm.id.gen);
+    d.seen = seen;
+    log_notice("event=accepted uuid=%s gen=%llu", proof->uuid, (unsigned long long)proof->vm.id.gen);
+    return decision_add(s, call, &d, err);
 }
 
 /* Which state this is, so that an operator finds it again when a copy of it is put back. */
@@ -414,6 +432,8 @@ record(struct service *s, struct api_call *call, const struct proof *proof,
             return -1;
         log_notice("event=tpm-cleared uuid=%s", proof->uuid);
     }
+    if (r->behind && record_accepted(s, call, proof, err) < 0)
+        return -1;
     if (proof->step.completed && record_step(s, call, proof, err) < 0)
         return -1;
     d.what = proof->step.type == ANSWER_TOKEN     ? "token"
@@ -538,6 +558,30 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof,
     return 0;
 }
 
+/* A refusal of the VM itself: kept as far as an operator may be asked about it. */
+static int
+refuse_holder(struct service *s, struct api_call *call, struct proof *proof, struct store *txn, struct error *err)
+{
+    struct decision d = { .what = "restored", .uuid = &proof->p.uuid, .seen = proof->result.seen };
+    struct vm_account *vm = &proof->vm;
+    bool restored = false;
+
+    if (behind_note(s, &proof->p, call->now_ms, vm, &proof->result, err) < 0)
+        return -1;
+    if (proof->result.behind && accepting_by_itself(vm, call->now_ms)) {
+        accepting_give(vm, call->now_ms);
+        vm->id.restored_ms = call->now_ms;
+        if (vm_account_save(s, vm, err) < 0 || decision_add(s, call, &d, err) < 0)
+            return -1;
+        log_notice("event=restored uuid=%s", proof->uuid);
+        restored = true;
+    }
+    (void)refuse_known(s, call, proof, txn, err);
+    if (restored && err->code == ERROR_DENIED)
+        accepting_tell(s, vm);
+    return -1;
+}
+
 static int
 decide(struct service *s, struct api_call *call, struct proof *proof,
        struct answer *ret, struct error *err)
@@ -563,9 +607,7 @@ decide(struct service *s, struct api_call *call, struct proof *proof,
         return 0;
     }
     if (r->from_holder)
-        return behind_describe(s, &proof->p, &proof->result, err) < 0
-                   ? -1
-                   : refuse_known(s, call, proof, txn, err);
+        return refuse_holder(s, call, proof, txn, err);
     log_debug("refused: check %s, seen %s", r->check, r->seen);
     /* One word for all that strangers do; "stale" is no secret: it is about the nonce
      * alone. */

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RECORDS_MAX = 2000 }; /* of one VM, looked through once for a refusal */
+enum { STEPS_MAX = 2000 }; /* of one VM, looked through for a state that was not seen before */
 
 struct search {
     char thumbprint[17];
-    unsigned ago; /* completed steps that are newer */
+    uint32_t ago; /* completed steps that are newer */
     bool found;
 };
 
@@ -19,30 +19,62 @@ look(void *context, const struct store_audit *record, struct error *err)
     struct search *s = context;
 
     (void)err;
-    if (s->found || strcmp(record->what, "stepped") != 0)
+    if (s->found)
         return 0;
     s->found = strstr(record->seen, s->thumbprint) != NULL;
     s->ago += !s->found;
     return 0;
 }
 
-int
-behind_describe(struct service *service, const struct prove *p, struct proof_result *r,
-                struct error *err)
+/* Which step was that?  Of the disk, if it is behind, else of the index. */
+static int
+find_step(struct service *service, const struct prove *p, const struct proof_result *r, uint32_t *ret,
+          struct error *err)
 {
-    bool disk = strcmp(r->problem, "disk-behind") == 0;
+    bool disk = (r->behind & RATCHET_KEY) != 0;
     struct search s = { .found = false };
-    size_t len = strlen(r->seen);
 
-    if (!disk && (strcmp(r->problem, "tpm-behind") != 0 || !p->has_x))
+    *ret = ROW_AGO_UNKNOWN;
+    if (!disk && !p->has_x)
         return 0;
     proof_print_thumbprint(disk ? p->cur : p->x, disk ? sizeof p->cur : sizeof p->x, s.thumbprint);
-    if (store_audit_list(service->store, &p->uuid, RECORDS_MAX, look, &s, err) < 0)
+    if (store_audit_list_steps(service->store, &p->uuid, STEPS_MAX, look, &s, err) < 0)
         return -1;
     if (s.found)
-        snprintf(r->seen + len, sizeof r->seen - len, ", %u step%s ago", s.ago,
-                 s.ago == 1 ? "" : "s");
-    else
-        snprintf(r->seen + len, sizeof r->seen - len, ", unknown");
+        *ret = s.ago;
     return 0;
+}
+
+void
+behind_print_ago(uint32_t ago, char ret[static BEHIND_AGO_MAX])
+{
+    if (ago == ROW_AGO_UNKNOWN)
+        snprintf(ret, BEHIND_AGO_MAX, "unknown");
+    else
+        snprintf(ret, BEHIND_AGO_MAX, "%u step%s ago", ago, ago == 1 ? "" : "s");
+}
+
+int
+behind_note(struct service *service, const struct prove *p, int64_t now_ms, struct vm_account *a,
+            struct proof_result *r, struct error *err)
+{
+    struct row_seen seen = { .has = true, .ms = now_ms, .behind = (uint8_t)r->behind, .shown = r->shown };
+    const struct row_seen *before = &a->id.seen;
+    bool known = before->has && before->behind == seen.behind && grant_same(&before->shown, &seen.shown);
+    size_t len = strlen(r->seen);
+    char ago[BEHIND_AGO_MAX];
+
+    if (!r->behind)
+        return 0;
+    if (known)
+        seen.ago = before->ago;
+    else if (find_step(service, p, r, &seen.ago, err) < 0)
+        return -1;
+    behind_print_ago(seen.ago, ago);
+    snprintf(r->seen + len, sizeof r->seen - len, ", %s", ago);
+    /* A candidate's epoch may never be the VM's. */
+    if (known || !r->may_be_granted || p->epoch != a->id.epoch)
+        return 0;
+    a->id.seen = seen;
+    return vm_account_save(service, a, err);
 }

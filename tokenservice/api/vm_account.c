@@ -119,7 +119,11 @@ vm_account_ratchet(const struct identity_row *id, struct ratchet *ret)
                              .has_next = id->has_next,
                              .has_xnext = id->has_xnext,
                              .pend_run = id->pend_run,
-                             .done_run = id->done_run };
+                             .done_run = id->done_run,
+                             .grant = { .given = id->grant.given,
+                                        .epoch = id->grant.epoch,
+                                        .ends_ms = id->grant.ends_ms,
+                                        .shown = id->grant.shown } };
     memcpy(ret->cur, id->cur, sizeof ret->cur);
     memcpy(ret->next, id->next, sizeof ret->next);
     memcpy(ret->xcur, id->x, sizeof ret->xcur);
@@ -135,6 +139,10 @@ vm_account_take_ratchet(struct identity_row *id, const struct ratchet *r)
     id->has_xnext = r->has_xnext;
     id->pend_run = r->pend_run;
     id->done_run = r->done_run;
+    id->grant = (struct row_grant){ .given = r->grant.given,
+                                    .epoch = r->grant.epoch,
+                                    .ends_ms = r->grant.ends_ms,
+                                    .shown = r->grant.shown };
     memcpy(id->cur, r->cur, sizeof id->cur);
     memcpy(id->next, r->next, sizeof id->next);
     memcpy(id->x, r->xcur, sizeof id->x);
@@ -151,6 +159,8 @@ vm_account_forget_claim(struct vm_account *a)
     id->ek_origin = ROW_EK_NONE;
     vm_account_take_ratchet(id, &(struct ratchet){ .on = false });
     id->ratchet = 0;
+    id->seen = (struct row_seen){ .has = false };
+    id->restored_ms = 0;
     memset(id->ek_digest, 0, sizeof id->ek_digest);
     memset(id->ak_name, 0, sizeof id->ak_name);
     a->stored.ek_len = 0;
@@ -170,6 +180,9 @@ vm_account_save(struct service *s, struct vm_account *a, struct error *err)
             a->stored.has_ek_issued = false;
         }
         a->id.epoch = a->stored.lease.ep;
+        a->id.seen = (struct row_seen){ .has = false };
+        if (a->id.grant.epoch != a->id.epoch) /* one ends with its epoch, or with the one in which it did not begin */
+            a->id.grant = (struct row_grant){ .given = false };
         memcpy(a->id.host, a->stored.lease.hol, sizeof a->id.host);
     }
     if (identity_row_encode(&a->id, &row, err) < 0)

@@ -147,11 +147,25 @@ change_audiences(const json_t *body, struct identity_row *row, struct error *err
     return 0;
 }
 
+static int
+change_restore(const json_t *body, struct identity_row *row, struct error *err)
+{
+    const char *word = NULL;
+
+    if (json_get_string(body, "restore", true, 8, &word, err) < 0 ||
+        (word && strcmp(word, "ask") != 0 && strcmp(word, "auto") != 0))
+        return refuse(err, "\"restore\" is ask or auto");
+    if (word)
+        row->ratchet = (uint8_t)((row->ratchet & ~ROW_RATCHET_AUTO) | (strcmp(word, "auto") == 0 ? ROW_RATCHET_AUTO : 0));
+    return 0;
+}
+
 int
 vm_settings_change(const json_t *body, struct identity_row *row, struct error *err)
 {
     if (change_owner(body, row, err) < 0 || change_labels(body, row, err) < 0 ||
-        change_floor(body, row, err) < 0 || change_audiences(body, row, err) < 0)
+        change_floor(body, row, err) < 0 || change_audiences(body, row, err) < 0 ||
+        change_restore(body, row, err) < 0)
         return -1;
     return 0;
 }

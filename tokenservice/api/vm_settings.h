@@ -1,6 +1,6 @@
 /*
  * vm_settings.h - what an operator may change of an identity: owner, labels, floor,
- * audiences
+ * audiences, restore
  */
 #pragma once
 

@@ -7,6 +7,7 @@
 
 #include "lib/common/encode.h"
 #include "lib/wire/problem.h"
+#include "tokenservice/api/behind.h"
 #include "tokenservice/lease/lease_case.h"
 
 static json_t *
@@ -56,6 +57,8 @@ vm_account_show(struct service *s, const struct vm_account *a, int64_t now_ms)
                   factor_names(a->stored.mark_factors));
     if (o && a->stored.has_mark)
         json_object_set_new(o, "last_token", json_integer(a->stored.mark_ms));
+    if (o && a->id.seen.has)
+        json_object_set_new(o, "behind", json_true());
     return o;
 }
 
@@ -116,6 +119,24 @@ take_proof(void *context, const struct store_audit *record, struct error *err)
     return 0;
 }
 
+/* What the row keeps is newer than a record that is made once an hour. */
+static void
+take_seen(const struct vm_account *a, struct newest *n)
+{
+    const struct row_seen *seen = &a->id.seen;
+    bool disk = (seen->behind & RATCHET_KEY) != 0;
+    char ago[BEHIND_AGO_MAX], thumbprint[17];
+
+    if (!seen->has || (n->found && n->record.ms > seen->ms))
+        return;
+    n->found = true;
+    strcpy(n->record.problem, disk ? "disk-behind" : "tpm-behind");
+    behind_print_ago(seen->ago, ago);
+    hex_encode(disk ? seen->shown.cur : seen->shown.x, 8, thumbprint);
+    snprintf(n->record.seen, sizeof n->record.seen, "%s, %s", thumbprint, ago);
+    proof_print_thumbprint(disk ? a->id.cur : a->id.x, disk ? sizeof a->id.cur : sizeof a->id.x, n->record.expected);
+}
+
 static void
 add_account_step(json_t *steps, const struct vm_account *a)
 {
@@ -171,6 +192,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
         return error_set(err, ERROR_SYSTEM, "no memory");
     if (store_audit_list(s->store, &a->id.uuid, 50, take_proof, &newest, err) < 0)
         return -1;
+    take_seen(a, &newest);
     add_lease_steps(steps, a, &now);
     add_proof_steps(steps, a, &newest);
     if (is_behind(a, &newest))
@@ -212,6 +234,9 @@ vm_account_show_all(struct service *s, const struct vm_account *a, int64_t now_m
     json_object_set_new(o, "has_secret", json_boolean(a->id.has_cur));
     json_object_set_new(o, "has_index", json_boolean(a->id.has_x));
     json_object_set_new(o, "ratchet", json_string(ratchet_word(a->id.ratchet)));
+    json_object_set_new(o, "restore", json_string(a->id.ratchet & ROW_RATCHET_AUTO ? "auto" : "ask"));
+    if (a->id.grant.given && now_ms < a->id.grant.ends_ms)
+        json_object_set_new(o, "accepted_until", json_integer(a->id.grant.ends_ms));
     json_object_set_new(o, "placed", json_boolean(a->stored.lease.placed));
     if (add_steps(s, a, now_ms, o, err) < 0)
         return -1;

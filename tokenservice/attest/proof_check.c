@@ -208,31 +208,66 @@ print_keys(const struct prove *p, char ret[static 64])
 }
 
 /* C4, the disk's half. */
-static int
-check_key(const struct prove *p, const struct proof_account *a, struct proof_result *ret)
+static bool
+key_is_behind(const struct prove *p, const struct proof_account *a, struct proof_result *ret)
 {
     struct ratchet_shown shown;
-    char seen[64], expected[17];
 
     if (!(ret->factors & FACTOR_SECRET))
-        return 0;
+        return false;
     if (!a->ratchet.has_cur) {
         if (a->pending && !a->no_disk)
             ret->take_cur = true;
         else
             ret->factors &= ~FACTOR_SECRET; /* one nobody enrolled, or gone with the next boot, proves nothing */
-        return 0;
+        return false;
     }
     (void)proof_ratchet(p, a, ret, &shown);
     if (ratchet_key_fits(&a->ratchet, &shown))
-        return 0;
-    if (!(required_factors(a) & FACTOR_SECRET)) {
-        ret->factors &= ~FACTOR_SECRET;
-        return 0;
+        return false;
+    if (required_factors(a) & FACTOR_SECRET)
+        return true;
+    ret->factors &= ~FACTOR_SECRET;
+    return false;
+}
+
+static int
+refuse_behind(const struct prove *p, const struct proof_account *a, struct proof_result *ret)
+{
+    char seen[64] = "no NV index", expected[17];
+
+    if (ret->behind & RATCHET_KEY) {
+        print_keys(p, seen);
+        proof_print_thumbprint(a->ratchet.cur, sizeof a->ratchet.cur, expected);
+        return proof_refuse(ret, "key", "disk-behind", expected, "%s", seen);
     }
-    print_keys(p, seen);
-    proof_print_thumbprint(a->ratchet.cur, sizeof a->ratchet.cur, expected);
-    return proof_refuse(ret, "key", "disk-behind", expected, "%s", seen);
+    if (p->has_x)
+        proof_print_thumbprint(p->x, sizeof p->x, seen);
+    proof_print_thumbprint(a->ratchet.xcur, sizeof a->ratchet.xcur, expected);
+    return proof_refuse(ret, "index", "tpm-behind", expected, "%s", seen);
+}
+
+/* C4: both halves, or a grant for exactly what is shown. */
+static int
+check_ratchets(const struct prove *p, const struct proof_service *s, const struct proof_account *a,
+               struct proof_result *ret, struct error *err)
+{
+    struct ratchet_shown shown;
+
+    if (key_is_behind(p, a, ret))
+        ret->behind |= RATCHET_KEY;
+    if (proof_index_is_behind(p, required_factors(a), a, ret))
+        ret->behind |= RATCHET_INDEX;
+    (void)proof_ratchet(p, a, ret, &shown);
+    if (!ret->behind)
+        return 0;
+    if (grant_shown(&shown, &ret->shown, err) < 0)
+        return -1;
+    /* A TPM that shows no index has lost its own: nobody's word brings that back. */
+    ret->may_be_granted = !a->pending && (!(ret->behind & RATCHET_INDEX) || shown.has_x);
+    if (ret->may_be_granted && grant_fits(&a->ratchet.grant, &ret->shown, p->epoch, s->now_ms))
+        return 0;
+    return refuse_behind(p, a, ret);
 }
 
 unsigned
@@ -283,9 +318,7 @@ judge(const struct prove *p, const uint8_t *exporter, const struct proof_service
     if (r == 0)
         r = check_order(p, a, ret);
     if (r == 0)
-        r = check_key(p, a, ret);
-    if (r == 0)
-        r = proof_check_index(p, required_factors(a), a, ret);
+        r = check_ratchets(p, s, a, ret, err);
     if (r == 0)
         ret->verdict = PROOF_ACCEPTED;
     return r;

@@ -5,8 +5,9 @@
  * account says (read once, in the transaction that will store the outcome), what time it is.
  * Nothing here reads a clock, a file or a store, and nothing is stored.
  *
- * Not here: what an accepted proof does to the ratchets (ratchet.h), whether EK and secret are used by another account, the audience's policy and the
- * token (api); what changes in the row (store), which follows `struct proof_result`.
+ * Not here: what an accepted proof does to the ratchets (ratchet.h), whether EK and secret are used by another
+ * account, the audience's policy and the token (api); what changes in the row (store), which follows
+ * `struct proof_result`.
  */
 #pragma once
 
@@ -73,6 +74,14 @@ struct proof_result {
     char problem[32];
     char check[24];                    /* nonce host-signature lock floor ek ak activation quote certify secret order key index */
     char seen[128], expected[128];     /* for the operator, never for the guest */
+
+    /*
+     * RATCHET_*: the halves that did not pass C4.  Of an accepted proof: the grant let it in, and
+     * ratchet_accept() is to follow.  Then `shown` is what it showed, all of it verified.
+     */
+    unsigned behind;
+    bool may_be_granted;               /* an operator's word would let it in */
+    struct proof_shown shown;
 
     /* PROOF_ACTIVATE */
     struct credential_blob blob;

@@ -197,29 +197,24 @@ proof_check_tpm(const struct prove *p, const struct proof_service *s,
     return 0;
 }
 
-int
-proof_check_index(const struct prove *p, uint8_t required, const struct proof_account *a,
-                  struct proof_result *ret)
+bool
+proof_index_is_behind(const struct prove *p, uint8_t required, const struct proof_account *a,
+                      struct proof_result *ret)
 {
     struct ratchet_shown shown;
-    char seen[17] = "no NV index", expected[17];
 
     if (!(ret->factors & FACTOR_VTPM))
-        return 0;
+        return false;
     if (!a->ratchet.has_x) {
         ret->take_x = a->pending && p->has_x;
-        return 0;
+        return false;
     }
     (void)proof_ratchet(p, a, ret, &shown);
     if (ratchet_index_fits(&a->ratchet, &shown))
-        return 0;
-    if (!(required & FACTOR_VTPM)) {
-        ret->factors &= ~FACTOR_VTPM;
-        ret->take_ek = ret->take_ak = false;
-        return 0;
-    }
-    if (p->has_x)
-        proof_print_thumbprint(p->x, sizeof p->x, seen);
-    proof_print_thumbprint(a->ratchet.xcur, sizeof a->ratchet.xcur, expected);
-    return proof_refuse(ret, "index", "tpm-behind", expected, "%s", seen);
+        return false;
+    if (required & FACTOR_VTPM)
+        return true;
+    ret->factors &= ~FACTOR_VTPM;
+    ret->take_ek = ret->take_ak = false;
+    return false;
 }

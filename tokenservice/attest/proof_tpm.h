@@ -11,9 +11,9 @@
 /* C2 */
 int proof_check_tpm(const struct prove *p, const struct proof_service *s,
                     const struct proof_account *a, struct proof_result *ret, struct error *err);
-/* C4, the TPM's half */
-int proof_check_index(const struct prove *p, uint8_t required, const struct proof_account *a,
-                      struct proof_result *ret);
+/* C4, the TPM's half.  One that is behind and that the VM may leave out is taken from ret->factors. */
+bool proof_index_is_behind(const struct prove *p, uint8_t required, const struct proof_account *a,
+                           struct proof_result *ret);
 
 /* Fill in a refusal; 1. */
 int proof_refuse(struct proof_result *ret, const char *check, const char *problem,

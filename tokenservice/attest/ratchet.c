@@ -71,6 +71,25 @@ settle(struct ratchet *r, const struct ratchet_shown *s)
     r->pend_run = s->run;
 }
 
+void
+ratchet_accept(struct ratchet *r, unsigned behind, const struct ratchet_shown *s)
+{
+    bool on = r->on;
+
+    settle(r, s);
+    if (behind & RATCHET_KEY) {
+        memcpy(r->cur, s->cur, sizeof r->cur);
+        forget_next_key(r);
+    }
+    if (behind & RATCHET_INDEX) {
+        memcpy(r->xcur, s->x, sizeof r->xcur);
+        forget_next_x(r);
+    }
+    if (!on)
+        r->pend_run = (struct proof_run){ .epoch = 0 };
+    r->done_run = (struct proof_run){ .epoch = 0 };
+}
+
 static bool
 must_settle(const struct ratchet *r, unsigned halves, const struct ratchet_shown *s)
 {
@@ -176,6 +195,7 @@ ratchet_step(struct ratchet *r, unsigned halves, const struct ratchet_shown *s,
              const uint8_t random[static 32], struct ratchet_answer *ret, struct error *err)
 {
     memset(ret, 0, sizeof *ret);
+    r->grant = (struct grant){ .given = false };
     if (step(r, halves, s, random, ret, err) < 0)
         return -1;
     ret->has_kid = r->has_cur && (ret->type == ANSWER_RESOLVE || shows_key(s, r->cur));

@@ -14,6 +14,7 @@
 
 #include "lib/common/error.h"
 #include "lib/wire/proof_msg.h"
+#include "tokenservice/attest/grant.h"
 
 enum { RATCHET_KEY = 1, RATCHET_INDEX = 2 };
 
@@ -26,6 +27,7 @@ struct ratchet {
     uint8_t next[65], xnext[32];
     uint8_t v[32]; /* zero unless xnext is there */
     struct proof_run pend_run, done_run;
+    struct grant grant; /* an operator's word; ends with any accepted proof */
 };
 
 /* What a proof shows. */
@@ -49,7 +51,13 @@ bool ratchet_key_fits(const struct ratchet *r, const struct ratchet_shown *shown
 bool ratchet_index_fits(const struct ratchet *r, const struct ratchet_shown *shown);
 
 /*
- * One proof that passed C4 in each of `halves`.  `random`: 32 bytes that nobody knows, taken as v if a step
+ * The proof did not pass C4 in the halves `behind`, and the grant lets it in: these are what it shows from now
+ * on, the others are settled as in S2, nothing is pending, and no run has stepped.  ratchet_step() follows.
+ */
+void ratchet_accept(struct ratchet *r, unsigned behind, const struct ratchet_shown *shown);
+
+/*
+ * One proof that passed C4 in each of `halves`; a grant has ended with it.  `random`: 32 bytes that nobody knows, taken as v if a step
  * begins.  -1: out of memory or crypto; *r is then not to be stored.
  */
 int ratchet_step(struct ratchet *r, unsigned halves, const struct ratchet_shown *shown,

@@ -10,8 +10,9 @@
 
 #define ROW_LABEL "virtid-row-1"
 #define ROW_LABEL_RATCHET "virtid-row-2"
+#define ROW_LABEL_WORD "virtid-row-3"
 
-enum { RUN_LEN = 16 };
+enum { RUN_LEN = 16, SEEN_LEN = 13, GRANT_LEN = 16, RESTORED_LEN = 8 };
 enum { FACTORS_ALL = FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET, LABELS_COUNT_MAX = 64 };
 
 const char *
@@ -91,12 +92,19 @@ check_labels(const char *text, struct error *err)
     return 0;
 }
 
-/* Does it need the members that the first kind of row has not?  Each row has one spelling. */
+/* Does it need the members that the first two kinds of row have not?  Each row has one spelling. */
+static bool
+has_word(const struct identity_row *row)
+{
+    return row->seen.has || row->grant.given || row->restored_ms;
+}
+
+/* And those of the second kind? */
 static bool
 has_ratchet(const struct identity_row *row)
 {
     return row->ratchet || row->has_next || row->has_xnext || row->pend_run.epoch ||
-           row->done_run.epoch;
+           row->done_run.epoch || has_word(row);
 }
 
 static int
@@ -112,6 +120,19 @@ check_ratchet(const struct identity_row *row, struct error *err)
     if (row->pend_run.epoch > INT64_MAX || row->done_run.epoch > INT64_MAX)
         return refuse(err, "run");
     return 0;
+}
+
+static int
+check_word(const struct identity_row *row, struct error *err)
+{
+    const struct row_seen *seen = &row->seen;
+    const struct row_grant *grant = &row->grant;
+
+    if (seen->has && (seen->ms < 0 || seen->behind < 1 || seen->behind > 3))
+        return refuse(err, "what was seen");
+    if (grant->given && (grant->ends_ms < 0 || (grant->epoch != 0 && grant->epoch != row->epoch)))
+        return refuse(err, "a grant of another epoch");
+    return row->restored_ms < 0 ? refuse(err, "restored") : 0;
 }
 
 static int
@@ -141,7 +162,7 @@ check(const struct identity_row *row, struct error *err)
         return refuse(err, "EK origin");
     if (row->has_ak && !row->has_ek)
         return refuse(err, "an AK without EK");
-    return check_ratchet(row, err);
+    return check_ratchet(row, err) < 0 ? -1 : check_word(row, err);
 }
 
 static void
@@ -151,17 +172,57 @@ add_optional(struct buf *into, bool has, const void *bytes, size_t len)
 }
 
 static void
+put_number(uint8_t *bytes, int len, uint64_t number)
+{
+    for (int i = 0; i < len; i++)
+        bytes[i] = (uint8_t)(number >> (8 * (len - 1 - i)));
+}
+
+static uint64_t
+get_number(const uint8_t *bytes, int len)
+{
+    uint64_t number = 0;
+
+    for (int i = 0; i < len; i++)
+        number = number << 8 | bytes[i];
+    return number;
+}
+
+static void
 add_run(struct buf *into, const struct proof_run *run)
 {
     uint8_t bytes[RUN_LEN];
 
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(run->epoch >> (56 - 8 * i));
-    for (int i = 0; i < 4; i++) {
-        bytes[8 + i] = (uint8_t)(run->reset_count >> (24 - 8 * i));
-        bytes[12 + i] = (uint8_t)(run->restart_count >> (24 - 8 * i));
-    }
+    put_number(bytes, 8, run->epoch);
+    put_number(bytes + 8, 4, run->reset_count);
+    put_number(bytes + 12, 4, run->restart_count);
     add_optional(into, run->epoch != 0, bytes, sizeof bytes);
+}
+
+static void
+add_shown(struct buf *into, bool has, const struct proof_shown *shown)
+{
+    add_optional(into, has && shown->has_cur, shown->cur, sizeof shown->cur);
+    add_optional(into, has && shown->has_new, shown->new_, sizeof shown->new_);
+    add_optional(into, has && shown->has_x, shown->x, sizeof shown->x);
+}
+
+static void
+add_word(struct buf *into, const struct identity_row *row)
+{
+    uint8_t seen[SEEN_LEN], grant[GRANT_LEN], restored[RESTORED_LEN];
+
+    put_number(seen, 8, (uint64_t)row->seen.ms);
+    seen[8] = row->seen.behind;
+    put_number(seen + 9, 4, row->seen.ago);
+    add_optional(into, row->seen.has, seen, sizeof seen);
+    add_shown(into, row->seen.has, &row->seen.shown);
+    put_number(grant, 8, row->grant.epoch);
+    put_number(grant + 8, 8, (uint64_t)row->grant.ends_ms);
+    add_optional(into, row->grant.given, grant, sizeof grant);
+    add_shown(into, row->grant.given, &row->grant.shown);
+    put_number(restored, 8, (uint64_t)row->restored_ms);
+    add_optional(into, row->restored_ms != 0, restored, sizeof restored);
 }
 
 static void
@@ -180,7 +241,7 @@ identity_row_encode(const struct identity_row *row, struct buf *into, struct err
 {
     if (check(row, err) < 0)
         return -1;
-    fields_add_text(into, has_ratchet(row) ? ROW_LABEL_RATCHET : ROW_LABEL);
+    fields_add_text(into, has_word(row) ? ROW_LABEL_WORD : has_ratchet(row) ? ROW_LABEL_RATCHET : ROW_LABEL);
     fields_add(into, row->uuid.bytes, sizeof row->uuid.bytes);
     fields_add_text(into, row->name);
     fields_add_u64(into, row->gen);
@@ -198,6 +259,8 @@ identity_row_encode(const struct identity_row *row, struct buf *into, struct err
     add_optional(into, row->has_x, row->x, sizeof row->x);
     if (has_ratchet(row))
         add_ratchet(into, row);
+    if (has_word(row))
+        add_word(into, row);
     if (!buf_ok(into))
         return error_set(err, buf_error_code(into), "identity row: too long");
     return 0;
@@ -285,12 +348,9 @@ take_run(struct fields *f, struct proof_run *ret, struct error *err)
         return -1;
     if (!has)
         return 0;
-    for (int i = 0; i < 8; i++)
-        ret->epoch = ret->epoch << 8 | b[i];
-    for (int i = 8; i < 12; i++) {
-        ret->reset_count = ret->reset_count << 8 | b[i];
-        ret->restart_count = ret->restart_count << 8 | b[i + 4];
-    }
+    ret->epoch = get_number(b, 8);
+    ret->reset_count = (uint32_t)get_number(b + 8, 4);
+    ret->restart_count = (uint32_t)get_number(b + 12, 4);
     return ret->epoch ? 0 : refuse(err, "run");
 }
 
@@ -307,7 +367,51 @@ take_ratchet(struct fields *f, struct identity_row *row, struct error *err)
         return -1;
     if (has_v != row->has_xnext)
         return refuse(err, "v");
-    return has_ratchet(row) ? 0 : refuse(err, "nothing to say of its ratchets");
+    return 0;
+}
+
+static int
+take_shown(struct fields *f, bool has, struct proof_shown *ret, struct error *err)
+{
+    if (take_optional(f, &ret->has_cur, ret->cur, sizeof ret->cur, err) < 0 ||
+        take_optional(f, &ret->has_new, ret->new_, sizeof ret->new_, err) < 0 ||
+        take_optional(f, &ret->has_x, ret->x, sizeof ret->x, err) < 0)
+        return -1;
+    return has || !(ret->has_cur || ret->has_new || ret->has_x) ? 0 : refuse(err, "a state of nothing");
+}
+
+static int
+take_word(struct fields *f, struct identity_row *row, struct error *err)
+{
+    uint8_t seen[SEEN_LEN] = { 0 }, grant[GRANT_LEN] = { 0 }, restored[RESTORED_LEN] = { 0 };
+    bool has_restored;
+
+    if (take_optional(f, &row->seen.has, seen, sizeof seen, err) < 0 ||
+        take_shown(f, row->seen.has, &row->seen.shown, err) < 0 ||
+        take_optional(f, &row->grant.given, grant, sizeof grant, err) < 0 ||
+        take_shown(f, row->grant.given, &row->grant.shown, err) < 0 ||
+        take_optional(f, &has_restored, restored, sizeof restored, err) < 0)
+        return -1;
+    row->seen.ms = (int64_t)get_number(seen, 8);
+    row->seen.behind = seen[8];
+    row->seen.ago = (uint32_t)get_number(seen + 9, 4);
+    row->grant.epoch = get_number(grant, 8);
+    row->grant.ends_ms = (int64_t)get_number(grant + 8, 8);
+    row->restored_ms = (int64_t)get_number(restored, 8);
+    return has_restored == (row->restored_ms != 0) ? 0 : refuse(err, "restored");
+}
+
+/* The members of the label's kind, no more and no fewer than this row needs. */
+static int
+take_kind(struct fields *f, const char *label, struct identity_row *row, struct error *err)
+{
+    bool word = strcmp(label, ROW_LABEL_WORD) == 0, ratchet = word || strcmp(label, ROW_LABEL_RATCHET) == 0;
+
+    if (!ratchet && strcmp(label, ROW_LABEL) != 0)
+        return refuse(err, "label");
+    if ((ratchet && take_ratchet(f, row, err) < 0) || (word && take_word(f, row, err) < 0))
+        return -1;
+    return has_ratchet(row) == ratchet && has_word(row) == word ? 0 : refuse(err, "nothing to say of its ratchets");
 }
 
 int
@@ -317,17 +421,13 @@ identity_row_decode(const uint8_t *bytes, size_t len, struct identity_row *ret,
     struct fields f = { .at = bytes, .left = len };
     struct identity_row row = { 0 };
     char label[sizeof ROW_LABEL];
-    bool ratchet;
 
     if (len > ROW_MAX)
         return refuse(err, "too long");
     if (fields_take_text(&f, sizeof label - 1, sizeof label - 1, label, err) < 0)
         return -1;
-    ratchet = strcmp(label, ROW_LABEL_RATCHET) == 0;
-    if (!ratchet && strcmp(label, ROW_LABEL) != 0)
-        return refuse(err, "label");
     if (take_names(&f, &row, err) < 0 || take_keys(&f, &row, err) < 0 ||
-        (ratchet && take_ratchet(&f, &row, err) < 0) || fields_end(&f, err) < 0 || check(&row, err) < 0)
+        take_kind(&f, label, &row, err) < 0 || fields_end(&f, err) < 0 || check(&row, err) < 0)
         return -1;
     *ret = row;
     return 0;

@@ -5,6 +5,9 @@
  *   AK name(0|34), EK digest(0|32), EK origin(1), cur(0|65), x(0|32)).
  * A VM with anything to say of its ratchets has instead F("virtid-row-2", the same, ratchet(1), next(0|65),
  *   xnext(0|32), v(0|32), pend_run(0|16), done_run(0|16)), a run being epoch(8) resetCount(4) restartCount(4).
+ * One whose proof was refused as behind, or of which an operator said that this is right, has F("virtid-row-3", the
+ *   same, seen(0|13): ms(8) behind(1) ago(4), its cur(0|32), new(0|32), x(0|32); grant(0|16): epoch(8) ends_ms(8),
+ *   its cur, new, x; restored(0|8): ms).
  * The database keeps these bytes and their MAC; its other columns are only indexes of them.  The
  * signer makes the MAC and composes every claim of a token from a row whose MAC it has checked
  * (CHECKS C3, C35).  `host` and `epoch` are those of the newest grant of the lease.
@@ -39,9 +42,28 @@ enum row_state { ROW_PENDING = 1, ROW_OK, ROW_LOCKED, ROW_ABSENT, ROW_RETIRED };
 enum {
     ROW_RATCHET_ON = 1,      /* an agent that can step has proved itself: from there on it must */
     ROW_RATCHET_NO_DISK = 2, /* what is written to its disk does not last: no disk ratchet */
-    ROW_RATCHET_ALL = 3,
+    ROW_RATCHET_AUTO = 4,    /* `restore=auto`: a disk that is behind is taken back by itself */
+    ROW_RATCHET_ALL = 7,
 };
 enum row_ek_origin { ROW_EK_NONE, ROW_EK_CA, ROW_EK_HOST };
+enum { ROW_AGO_UNKNOWN = UINT32_MAX };
+
+/* What the newest proof that was refused as behind in row->epoch showed. */
+struct row_seen {
+    bool has;
+    int64_t ms;
+    uint8_t behind; /* which halves: RATCHET_* */
+    uint32_t ago;   /* completed steps since; ROW_AGO_UNKNOWN: no step of this VM */
+    struct proof_shown shown;
+};
+
+/* An operator's word that a state is right (attest/grant.h). */
+struct row_grant {
+    bool given;
+    uint64_t epoch; /* 0: not begun; else row->epoch */
+    int64_t ends_ms;
+    struct proof_shown shown;
+};
 
 struct identity_row {
     struct vm_uuid uuid;
@@ -65,6 +87,9 @@ struct identity_row {
     uint8_t next[ROW_POINT_LEN];
     uint8_t xnext[ROW_X_LEN], v[ROW_X_LEN];
     struct proof_run pend_run, done_run;
+    struct row_seen seen;
+    struct row_grant grant;
+    int64_t restored_ms;             /* when the service itself gave a grant (`restore=auto`); 0: never */
 };
 
 /* "pending", "ok", "locked", "absent", "retired" */

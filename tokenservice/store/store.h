@@ -260,6 +260,9 @@ int store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t lim
 /* The same, of one VM, of those that say where it may run. */
 int store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t limit,
                             store_audit_each *each, void *context, struct error *err);
+/* The same, of its completed steps. */
+int store_audit_list_steps(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                           store_audit_each *each, void *context, struct error *err);
 int store_audit_count(struct store *store, int64_t *ret, struct error *err);
 /* ERROR_DENIED "audit-broken": a record does not follow from the one before it.
  * *ret_newest_ms: the latest time in it, from AUDIT_CLOCK_ACCEPTED on if there is one. */

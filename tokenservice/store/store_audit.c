@@ -139,19 +139,35 @@ each_record(struct store *store, struct sqlite3_stmt *q, store_audit_each *each,
     return rc;
 }
 
+/* "+id": sorted, since the index by id would walk through all the tokens between them. */
+#define OF_KINDS(words)                                                                    \
+    "SELECT " AUDIT_COLUMNS " FROM audit WHERE uuid = ? AND problem = '' AND what IN (" words \
+    ") ORDER BY +id DESC LIMIT ?"
+
+static int
+list_kinds(struct store *store, const char *sql, const struct vm_uuid *uuid, size_t limit,
+           store_audit_each *each, void *context, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+
+    if (query_new(store, &q, err, sql, "bi", uuid->bytes, sizeof uuid->bytes, (int64_t)limit) < 0)
+        return -1;
+    return each_record(store, q, each, context, err);
+}
+
 int
 store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t limit,
                         store_audit_each *each, void *context, struct error *err)
 {
-    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    return list_kinds(store, OF_KINDS("'lease', 'moved', 'placed', 'fenced', 'retired'"), uuid, limit, each,
+                      context, err);
+}
 
-    /* "+id": sorted, since the index by id would walk through all the tokens between them. */
-    if (query_new(store, &q, err,
-                  "SELECT " AUDIT_COLUMNS " FROM audit WHERE uuid = ? AND problem = '' AND "
-                  "what IN ('lease', 'moved', 'placed', 'fenced', 'retired') ORDER BY +id DESC LIMIT ?",
-                  "bi", uuid->bytes, sizeof uuid->bytes, (int64_t)limit) < 0)
-        return -1;
-    return each_record(store, q, each, context, err);
+int
+store_audit_list_steps(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                       store_audit_each *each, void *context, struct error *err)
+{
+    return list_kinds(store, OF_KINDS("'stepped'"), uuid, limit, each, context, err);
 }
 
 int
