@@ -4,7 +4,7 @@
  * Its names are the model's.  HAS, kok, xok, S1 to S6 in the same order; NOIDX and NOSEC are here a value at run
  * time.  What C1 to C3 refuse (no host's signature, an older nonce) does not come this far.
  *
- * Not here: the model's mutants, grants and injection.
+ * Not here: the model's mutants and injection.
  */
 #pragma once
 
@@ -19,6 +19,7 @@ struct model_msg {
 
 struct model_row {
     int cur, nxt, xcur, xnx, prun, done;
+    int gk, gn, gx; /* grant: the state that was seen */
 };
 
 struct model_mode {
@@ -36,6 +37,13 @@ model_has(const struct model_msg *net, int k)
     return k != 0 && (net->k1 == k || net->k2 == k);
 }
 
+static bool
+model_seen(const struct model_row *y, const struct model_mode *mode, const struct model_msg *net)
+{
+    return y->gk != 0 && (mode->nosec || (net->k1 == y->gk && net->k2 == y->gn)) &&
+           (mode->noidx || net->x == y->gx);
+}
+
 /* `xid`: the content that a step begun now would lead to. */
 static struct model_answer
 model_service(struct model_row *y, const struct model_mode *mode, const struct model_msg *net, int xid)
@@ -48,8 +56,20 @@ model_service(struct model_row *y, const struct model_mode *mode, const struct m
         xok = true;
     if (mode->nosec)
         kok = true;
-    if (!(kok && xok))
-        return (struct model_answer){ MODEL_REFUSED, 0, 0 }; /* C4: an event, no change */
+    if (!(kok && xok)) {
+        if (!model_seen(y, mode, net))
+            return (struct model_answer){ MODEL_REFUSED, 0, 0 }; /* C4: an event, no change */
+        if (model_has(net, y->nxt)) /* grant: exactly the state that was seen, once */
+            y->cur = y->nxt;
+        else if (!model_has(net, y->cur))
+            y->cur = net->k1;
+        y->nxt = 0;
+        y->xcur = net->x;
+        y->xnx = 0;
+        y->prun = rr;
+        y->done = 0;
+    }
+    y->gk = y->gn = y->gx = 0; /* ends with any accepted proof */
     if (rr == y->done)
         return (struct model_answer){ MODEL_TOKEN, y->cur, 0 }; /* S1 */
     if (y->prun != rr || (!mode->nosec && (!net->fr || (y->nxt != 0 && y->nxt != net->k2)))) { /* S2 */

@@ -55,6 +55,24 @@ stepping(void)
     return row;
 }
 
+/* The same, with a state that was refused, and an operator's word on one. */
+static struct identity_row
+accepted(void)
+{
+    struct identity_row row = stepping();
+
+    row.seen = (struct row_seen){ .has = true, .ms = 1700000000009, .behind = 3, .ago = ROW_AGO_UNKNOWN };
+    row.seen.shown.has_cur = row.seen.shown.has_x = true;
+    memset(row.seen.shown.cur, 0x11, 32);
+    memset(row.seen.shown.x, 0x22, 32);
+    row.grant = (struct row_grant){ .given = true, .epoch = row.epoch, .ends_ms = 1700000600000 };
+    row.grant.shown.has_cur = row.grant.shown.has_new = true;
+    memset(row.grant.shown.cur, 0x33, 32);
+    memset(row.grant.shown.new_, 0x44, 32);
+    row.restored_ms = 1699999999999;
+    return row;
+}
+
 static void
 assert_refused(const struct identity_row *row)
 {
@@ -107,6 +125,27 @@ a_step_under_way_comes_back_as_it_was(void **state)
 }
 
 static void
+an_operators_word_comes_back_as_it_was(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct identity_row row = accepted(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    assert_memory_equal(bytes.data, "\0\014virtid-row-3", 14);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), 0);
+    assert_int_equal(read.seen.ms, row.seen.ms);
+    assert_int_equal(read.seen.behind, 3);
+    assert_int_equal(read.seen.ago, ROW_AGO_UNKNOWN);
+    assert_memory_equal(&read.seen.shown, &row.seen.shown, sizeof row.seen.shown);
+    assert_int_equal(read.grant.epoch, row.epoch);
+    assert_int_equal(read.grant.ends_ms, row.grant.ends_ms);
+    assert_memory_equal(&read.grant.shown, &row.grant.shown, sizeof row.grant.shown);
+    assert_int_equal(read.restored_ms, row.restored_ms);
+}
+
+static void
 a_new_row_needs_nothing_but_its_uuid(void **state)
 {
     CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
@@ -143,11 +182,12 @@ flip_every_bit(const struct identity_row *row)
 static void
 whatever_decodes_encodes_to_the_same_bytes(void **state)
 {
-    struct identity_row row = sample(), step = stepping();
+    struct identity_row row = sample(), step = stepping(), word = accepted();
 
     (void)state;
     flip_every_bit(&row);
     flip_every_bit(&step);
+    flip_every_bit(&word);
 }
 
 static void
@@ -192,11 +232,16 @@ members_out_of_their_grammar_are_refused(void **state)
     row = sample(), row.has_ek = false, assert_refused(&row);
     row = sample(), row.ek_origin = ROW_EK_NONE, assert_refused(&row);
     row = sample(), row.ek_origin = 3, assert_refused(&row);
-    row = stepping(), row.ratchet = 4 | ROW_RATCHET_ON, assert_refused(&row);
+    row = stepping(), row.ratchet = 8 | ROW_RATCHET_ON, assert_refused(&row);
     row = stepping(), row.ratchet = ROW_RATCHET_NO_DISK, assert_refused(&row);
     row = stepping(), row.has_cur = false, assert_refused(&row);
     row = stepping(), row.has_x = false, assert_refused(&row);
     row = stepping(), row.done_run.epoch = UINT64_MAX, assert_refused(&row);
+    row = accepted(), row.seen.behind = 4, assert_refused(&row);
+    row = accepted(), row.seen.behind = 0, assert_refused(&row);
+    row = accepted(), row.grant.epoch--, assert_refused(&row);
+    row = accepted(), row.grant.ends_ms = -1, assert_refused(&row);
+    row = accepted(), row.restored_ms = -1, assert_refused(&row);
 }
 
 int
@@ -205,6 +250,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_comes_back_as_it_was),
         cmocka_unit_test(a_step_under_way_comes_back_as_it_was),
+        cmocka_unit_test(an_operators_word_comes_back_as_it_was),
         cmocka_unit_test(a_new_row_needs_nothing_but_its_uuid),
         cmocka_unit_test(whatever_decodes_encodes_to_the_same_bytes),
         cmocka_unit_test(a_row_cut_or_lengthened_anywhere_is_refused),

@@ -1,11 +1,11 @@
 /*
  * The service's steps (tokenservice/attest/ratchet.c) beside those of the checked model, in random histories of the
  * model's own world: crashes with lost writes, power losses, lost answers, doubled and repeated requests, moves,
- * TPM2_Clear, copies put back, a copy elsewhere with a host's signature.
+ * TPM2_Clear, copies put back, a copy elsewhere with a host's signature, an operator who accepts what was refused.
  *
  * After each proof both say the same and have the same row; no proof of an older state changes anything once the
- * original has had a later token (R2, R4, R8); and whatever happened, the genuine VM has its token in its next boot
- * (R1).  The guest here follows G0 to G6 as the model's does, by its names.  VIRTID_SEQUENCES=N: how many histories,
+ * original has had a later token (R2, R4, R8); none that was made before an operator's word (R7); and whatever
+ * happened, the genuine VM has its token in its next boot (R1), where a word whose epoch has ended is said again.  The guest here follows G0 to G6 as the model's does, by its names.  VIRTID_SEQUENCES=N: how many histories,
  * each of up to ACTIONS events.
  */
 #include "config.h"
@@ -24,7 +24,7 @@
 #include "lib/crypto/hash.h"
 #include "tests/model/ratchet_model.h"
 
-enum { ACTIONS = 200, XS_MAX = 1024, NM = 3, JUNK = 0, SEQUENCES = 400, ROUNDS_MAX = 60 };
+enum { NOW = 5000, ACTIONS = 200, XS_MAX = 1024, NM = 3, JUNK = 0, SEQUENCES = 400, ROUNDS_MAX = 60 };
 enum pc { OFF, START, GEN, FSY, SYNC, SEND, WAIT, DONE, DEAD };
 
 /* A request under way: what it shows, and the model's ghosts. */
@@ -32,10 +32,12 @@ struct request {
     struct model_msg m;
     bool on, dl, nw, live, hs, old, used;
     int md, mt, sd, st;
+    int ep, ga; /* made in this epoch, after so many words */
 };
 
 static struct world {
     struct model_mode mode;
+    bool has_operator; /* in half of the worlds: the others are not softened by it */
     struct model_row y;
     struct ratchet r;
     uint8_t x[XS_MAX][32]; /* what the model's numbers are */
@@ -45,12 +47,12 @@ static struct world {
     int ad, at, gd, gt;
     bool cpd, cpt;
     enum pc pc;
-    int R, fresh, bsd, bst, LT;
+    int R, fresh, bsd, bst, LT, ep, word;
     struct request net[NM];
     struct model_answer reply; /* under way to the agent; REFUSED with a = 1 is none */
     bool has_reply;
     uint64_t seed;
-    size_t answers[MODEL_TOKEN + 1], refused_copies;
+    size_t answers[MODEL_TOKEN + 1], refused_copies, granted;
     char trace[ACTIONS * 12];
 } w;
 
@@ -81,10 +83,10 @@ key_bytes(int k, uint8_t ret[65])
 }
 
 static struct ratchet_shown
-shown_of(const struct model_msg *m)
+shown_of(const struct model_msg *m, int ep)
 {
     struct ratchet_shown s = { .has_cur = m->k1 != 0, .has_new = m->k2 != 0, .has_x = !w.mode.noidx,
-                               .fresh = m->fr, .run = { .epoch = 1000, .reset_count = (uint32_t)m->rn } };
+                               .fresh = m->fr, .run = { .epoch = 1000u + (unsigned)ep, .reset_count = (uint32_t)m->rn } };
 
     key_bytes(m->k1, s.cur);
     key_bytes(m->k2, s.new_);
@@ -108,6 +110,8 @@ compare_row(void)
         fail_msg("index differs:%s", w.trace);
     if ((int)r->pend_run.reset_count != w.y.prun || (int)r->done_run.reset_count != w.y.done)
         fail_msg("runs differ:%s", w.trace);
+    if (r->grant.given != (w.y.gk != 0))
+        fail_msg("grants differ:%s", w.trace);
 }
 
 static void
@@ -132,22 +136,30 @@ compare_answer(const struct model_answer *a, const struct ratchet_answer *ours)
 }
 
 static struct model_answer
-service(const struct model_msg *m)
+service(const struct model_msg *m, int ep)
 {
-    struct ratchet_shown s = shown_of(m);
+    struct ratchet_shown s = shown_of(m, ep);
     unsigned halves = (w.mode.nosec ? 0 : RATCHET_KEY) | (w.mode.noidx ? 0 : RATCHET_INDEX);
-    bool fits = (w.mode.nosec || ratchet_key_fits(&w.r, &s)) && (w.mode.noidx || ratchet_index_fits(&w.r, &s));
+    unsigned behind = (w.mode.nosec || ratchet_key_fits(&w.r, &s) ? 0u : RATCHET_KEY) |
+                      (w.mode.noidx || ratchet_index_fits(&w.r, &s) ? 0u : RATCHET_INDEX);
+    struct proof_shown shown;
+    bool fits;
     int had = w.y.xnx;
     struct model_answer a = model_service(&w.y, &w.mode, m, w.xid + 1);
     struct ratchet_answer ours;
     uint8_t random[32];
     struct error err;
 
+    assert_int_equal(grant_shown(&s, &shown, &err), 0);
+    fits = !behind || grant_fits(&w.r.grant, &shown, s.run.epoch, NOW);
     w.answers[a.ty]++;
+    w.granted += behind && fits;
     if (fits != (a.ty != MODEL_REFUSED))
         fail_msg("C4 differs:%s", w.trace);
     if (!fits)
         return a;
+    if (behind)
+        ratchet_accept(&w.r, behind, &s);
     for (size_t i = 0; i < sizeof random; i++)
         random[i] = (uint8_t)pick(256);
     assert_int_equal(ratchet_step(&w.r, halves, &s, random, &ours, &err), 0);
@@ -223,7 +235,7 @@ static struct request
 proof_of(int d, int t)
 {
     return (struct request){ .m = { w.vcur[d], w.vnew[d], w.X[t], w.R, w.fresh != 0 && w.fresh == w.vnew[d] },
-                             .on = true, .hs = true, .md = d, .mt = t, .sd = w.bsd, .st = w.bst };
+                             .on = true, .hs = true, .md = d, .mt = t, .sd = w.bsd, .st = w.bst, .ep = w.ep, .ga = w.word };
 }
 
 static void
@@ -235,10 +247,12 @@ deliver(struct request *q)
     q->dl = true;
     if (!q->hs || q->old) /* C1, C3 */
         return;
-    a = service(&q->m);
+    a = service(&q->m, q->ep);
     if (a.ty != MODEL_REFUSED) {
         if (q->used || !stands)
             fail_msg("R%s:%s", q->used ? "6" : "2", w.trace);
+        if (q->ga != w.word)
+            fail_msg("R7:%s", w.trace);
         q->used = true;
         w.gd = q->md;
         w.gt = q->mt;
@@ -384,16 +398,49 @@ crash_in_order_lost(void)
     w.vcur[w.ad] = w.dcur[w.ad] = cur;
 }
 
+/* Every host's signature of before is worthless, and a grant of before. */
 static void
-another_epoch(void)
+end_epoch(void)
 {
     for (int i = 0; i < NM; i++)
         w.net[i].hs = false;
+    w.ep++;
+    w.r.grant = (struct grant){ .given = false };
+    w.y.gk = w.y.gn = w.y.gx = 0;
+}
+
+static void
+another_epoch(void)
+{
+    end_epoch();
     if (pick(2))
         w.has_reply = false; /* or it came along and is read */
     newrun();
     if (w.has_reply && w.pc == WAIT)
         take_reply();
+    ramgone();
+    w.pc = START;
+}
+
+/* What was refused was seen, and the operator says yes: the VM runs on, in a new epoch. */
+static void
+accept_refused(void)
+{
+    struct request seen = proof_of(w.ad, w.at);
+    struct ratchet_shown s = shown_of(&seen.m, w.ep);
+    struct error err;
+
+    end_epoch();
+    w.y.gk = seen.m.k1;
+    w.y.gn = seen.m.k2;
+    w.y.gx = seen.m.x;
+    w.r.grant = (struct grant){ .given = true, .epoch = 1000u + (unsigned)w.ep, .ends_ms = NOW + 1 };
+    assert_int_equal(grant_shown(&s, &w.r.grant.shown, &err), 0);
+    w.word++;
+    w.gd = w.ad;
+    w.gt = w.at;
+    w.dst[w.ad] = w.tst[w.at] = w.LT;
+    newrun();
     ramgone();
     w.pc = START;
 }
@@ -412,7 +459,7 @@ copy_elsewhere(void)
         q = proof_of(variant == 1 ? w.ad : 1 - w.ad, variant == 2 ? w.at : 1 - w.at);
         if ((variant == 1 && w.mode.noidx) || (variant == 2 && w.mode.nosec))
             continue;
-        if (service(&q.m).ty != MODEL_REFUSED || memcmp(&before, &w.r, sizeof before) != 0)
+        if (service(&q.m, w.ep).ty != MODEL_REFUSED || memcmp(&before, &w.r, sizeof before) != 0)
             fail_msg("R8: a copy of before changes something:%s", w.trace);
         w.refused_copies++;
     }
@@ -423,7 +470,15 @@ event(void)
 {
     unsigned what = pick(100);
 
-    if (what < 52) {
+    if (what < 8 && w.pc == DEAD && w.has_operator) {
+        note("accept"), accept_refused();
+    } else if (what < 8 && w.pc == DONE && w.has_operator && !w.cpd) {
+        note("backup"), copyall();
+    } else if (what < 40 && w.pc == OFF && w.has_operator && w.cpd && w.cpt) { /* or no one had to say a word */
+        note("put-back");
+        w.ad = what & 1 ? 1 - w.ad : w.ad;
+        w.at = what & 2 ? 1 - w.at : w.at;
+    } else if (what < 52) {
         agent();
     } else if (what < 84) {
         struct request *q = &w.net[pick(NM)];
@@ -469,14 +524,16 @@ event(void)
 static void
 new_world(uint64_t seed)
 {
-    size_t answers[MODEL_TOKEN + 1], refused = w.refused_copies;
+    size_t answers[MODEL_TOKEN + 1], refused = w.refused_copies, granted = w.granted;
 
     memcpy(answers, w.answers, sizeof answers);
     memset(&w, 0, sizeof w);
     memcpy(w.answers, answers, sizeof answers);
     w.refused_copies = refused;
+    w.granted = granted;
     w.seed = seed * 0x9e3779b97f4a7c15u + 88172645463325252u;
     w.mode = (struct model_mode){ .noidx = seed % 4 == 1, .nosec = seed % 4 == 2 };
+    w.has_operator = seed % 8 >= 4;
     w.y = (struct model_row){ .cur = 1, .xcur = 1 };
     w.kid = w.xid = w.X[0] = w.hX[0] = w.vcur[0] = w.dcur[0] = 1;
     memset(w.x[JUNK], 0xff, 32);
@@ -491,12 +548,18 @@ new_world(uint64_t seed)
 static void
 boot_and_prove(void)
 {
+    bool again = false;
+
     if (w.pc != OFF)
         off(false, false);
     w.ad = w.gd;
     w.at = w.gt;
     memset(w.net, 0, sizeof w.net);
     for (int round = 0; w.pc != DONE; round++) {
+        if (w.pc == DEAD && w.word > 0 && !again) {
+            again = true;
+            accept_refused();
+        }
         if (w.pc == DEAD || round > ROUNDS_MAX)
             fail_msg("R1: no token:%s", w.trace);
         agent();
@@ -522,13 +585,13 @@ the_service_steps_as_the_model_does(void **state)
             event();
         boot_and_prove();
     }
-    print_message("# %lu histories: %zu tokens, %zu EXTEND, %zu RESOLVE, %zu refused, %zu of them copies\n", n,
-                  w.answers[MODEL_TOKEN], w.answers[MODEL_EXTEND], w.answers[MODEL_RESOLVE],
-                  w.answers[MODEL_REFUSED], w.refused_copies);
+    print_message("# %lu histories: %zu tokens, %zu EXTEND, %zu RESOLVE, %zu refused, %zu of them copies, %zu granted\n",
+                  n, w.answers[MODEL_TOKEN], w.answers[MODEL_EXTEND], w.answers[MODEL_RESOLVE],
+                  w.answers[MODEL_REFUSED], w.refused_copies, w.granted);
     /* A test that saw nothing happen says nothing. */
     for (int a = 0; a <= MODEL_TOKEN; a++)
         assert_true(w.answers[a] > n / 10);
-    assert_true(w.refused_copies > 0);
+    assert_true(w.refused_copies > 0 && w.granted > n / 20);
 }
 
 int
