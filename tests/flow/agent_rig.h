@@ -67,6 +67,8 @@ struct rig {
     uint64_t serial_held;       /* of the last READY */
     char status_word[32], status_text[301];
     char refusal[128];          /* the judge's last one: check and problem */
+    struct proof_shown shown;   /* by the last proof that was refused as behind */
+    unsigned granted;           /* proofs that an operator's word let in */
     uint64_t token_count;
 
     int listener, stop[2];
@@ -125,6 +127,8 @@ void rig_put_back_slots(struct rig *r, const char *name);
 bool rig_has(const struct rig *r, const char *name);
 /* Another epoch, and a HELLO if an agent listens. */
 void rig_new_epoch(struct rig *r);
+/* An operator accepts what was refused last: another epoch, in which exactly that is let in. */
+void rig_accept(struct rig *r);
 /* Something that the agent did has arrived: wish.kill_agent_at. */
 void rig_event(struct rig *r);
 /* Bytes into the channel. */

@@ -134,6 +134,10 @@ answer_accepted(struct rig *r, const struct prove *p, const struct proof_result 
     assert(random_bytes(random, sizeof random, &err) == 0);
     if (r->wish.no_steps) /* a service of before there were ratchets */
         shown.fresh = shown.has_new = false;
+    if (result->behind) {
+        ratchet_accept(ratchet, result->behind, &shown);
+        r->granted++;
+    }
     assert(ratchet_step(ratchet, halves, &shown, random, &step, &err) == 0);
     r->steps += step.completed;
     ret->type = atomic_exchange(&r->wish.resolve, false) ? ANSWER_RESOLVE : step.type;
@@ -176,6 +180,8 @@ judge(struct session *s, const struct prove *p, struct buf *body)
     assert(proof_check(p, s->exporter, &service, &r->account, result, &err) == 0);
     if (result->verdict == PROOF_REFUSED) {
         snprintf(r->refusal, sizeof r->refusal, "%s %s", result->check, result->problem);
+        if (result->behind)
+            r->shown = result->shown;
         /* As the service: "stale" is about the nonce alone and no secret. */
         return refuse(result->from_holder || strcmp(result->problem, "stale") == 0 ? result->problem
                                                                                     : "refused",

@@ -108,6 +108,15 @@ rig_new_epoch(struct rig *r)
 }
 
 void
+rig_accept(struct rig *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->account.ratchet.grant = (struct grant){ .given = true, .epoch = r->epoch + 1, .ends_ms = INT64_MAX, .shown = r->shown };
+    pthread_mutex_unlock(&r->lock);
+    rig_new_epoch(r);
+}
+
+void
 rig_power_loss(struct rig *r)
 {
     rig_put_back_tpm(r, "durable");

@@ -211,6 +211,59 @@ a_tpm_that_was_put_back_is_refused_and_changes_nothing(void **state)
     refused_when_put_back(*state, rig_keep_tpm, rig_put_back_tpm, "tpm-behind");
 }
 
+/* Its slots are as they were refused: what it shows in the new epoch is what was seen. */
+static void
+accepted_when_put_back(struct rig *r, bool tpm)
+{
+    struct ratchet before;
+
+    rig_start_agent(r);
+    assert_true(rig_fresh_token(r, "db"));
+    rig_keep_slots(r, "old");
+    if (tpm)
+        rig_keep_tpm(r, "old");
+    start_in_another_run(r);
+    assert_true(rig_fresh_token(r, "db"));
+    rig_stop_agent(r);
+    rig_keep_slots(r, "other");
+    rig_put_back_slots(r, "old");
+    if (tpm)
+        rig_put_back_tpm(r, "old");
+    rig_new_epoch(r);
+    rig_start_agent(r);
+    assert_int_not_equal(rig_token(r, "db", 2, NULL, 0), 0);
+    assert_true(rig_wait_status(r, "disk-behind", 60));
+    before = r->account.ratchet;
+    rig_new_epoch(r); /* no word was spoken */
+    assert_int_not_equal(rig_token(r, "db", 2, NULL, 0), 0);
+    assert_memory_equal(&before, &r->account.ratchet, sizeof before);
+    assert_int_equal(r->steps, 2);
+    rig_accept(r); /* the agent runs on */
+    assert_true(rig_wait(r, &r->steps, 3, 60));
+    assert_true(rig_fresh_token(r, "db"));
+    assert_int_equal(r->granted, 1);
+    assert_int_equal(r->stepped, BOTH);
+    rig_stop_agent(r);
+    rig_put_back_slots(r, "other"); /* what was right before */
+    rig_new_epoch(r);
+    rig_start_agent(r);
+    assert_int_not_equal(rig_token(r, "db", 2, NULL, 0), 0);
+    assert_true(rig_wait_status(r, "disk-behind", 60));
+    assert_int_equal(r->granted, 1);
+}
+
+static void
+a_disk_that_was_put_back_is_accepted_in_the_running_agent(void **state)
+{
+    accepted_when_put_back(*state, false);
+}
+
+static void
+a_disk_and_a_tpm_that_were_put_back_are_accepted_in_the_running_agent(void **state)
+{
+    accepted_when_put_back(*state, true);
+}
+
 /* A v that leads elsewhere than the service says would end this VM: it is not taken. */
 static void
 a_step_that_does_not_lead_where_it_says_is_not_made(void **state)
@@ -281,6 +334,8 @@ main(int argc, char **argv)
         WITH(a_lost_answer_is_asked_for_again),
         WITH(a_disk_that_was_put_back_is_refused_and_changes_nothing),
         WITH(a_tpm_that_was_put_back_is_refused_and_changes_nothing),
+        WITH(a_disk_that_was_put_back_is_accepted_in_the_running_agent),
+        WITH(a_disk_and_a_tpm_that_were_put_back_are_accepted_in_the_running_agent),
         WITH(a_step_that_does_not_lead_where_it_says_is_not_made),
         WITH(upon_an_older_host_a_vm_that_does_not_step_yet_goes_on),
         WITH(with_an_older_service_it_goes_on_without_a_step),

@@ -187,6 +187,9 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
     struct lease_now now = vm_account_now(s, a, now_ms);
     struct newest newest = { .found = false };
     json_t *steps = json_array();
+    char uuid[VM_UUID_TEXT];
+
+    vm_uuid_print(&a->id.uuid, uuid);
 
     if (json_object_set_new(o, "steps", steps) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
@@ -195,8 +198,10 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
     take_seen(a, &newest);
     add_lease_steps(steps, a, &now);
     add_proof_steps(steps, a, &newest);
-    if (is_behind(a, &newest))
+    if (is_behind(a, &newest)) {
         json_object_set_new(o, "state", json_string(newest.record.problem));
+        json_object_set_new(o, "repair", json_sprintf("virtid accept %s", a->id.name[0] ? a->id.name : uuid));
+    }
     return 0;
 }
 
