@@ -3,7 +3,7 @@
  */
 #include "config.h"
 
-#include "tests/unit/sim_stepper.h"
+#include "tests/unit/sim_put_back.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,94 +12,8 @@
 
 #include <cmocka.h>
 
-#include "lib/common/clock.h"
-#include "tokenservice/api/vm_account.h"
-
-/* A VM with its host, and the state that it had one step before. */
-struct scene {
-    struct sim_host h;
-    struct sim_stepper s;
-    struct key *old, *now;
-    uint8_t old_x[32], now_x[32];
-};
-
-static struct key *
-copy_of(const struct key *key)
-{
-    struct key *copy = NULL;
-    uint8_t private[32];
-    struct error err;
-
-    key_private(key, private);
-    assert_int_equal(key_from_private(private, &copy, &err), 0);
-    return copy;
-}
-
-static void
-scene_clear(struct scene *c)
-{
-    key_free(c->old);
-    key_free(c->now);
-    sim_stepper_clear(&c->s);
-    sim_host_clear(&c->h);
-}
-#define scene_clear_at scene_clear
-
-static void
-scene_begin(struct scene *c, int has)
-{
-    memset(c, 0, sizeof *c);
-    sim_host_new(&c->h, "a.example");
-    sim_vm_enrolled(&c->s.vm, 1, has, &c->h);
-}
-
-/* Another run, in which both step. */
-static void
-run_again(struct scene *c)
-{
-    struct lease_result result = sim_host_say(&c->h, &c->s.vm.uuid, VIEW_RUN, 0, true);
-
-    assert_int_equal(result.answer, LEASE_OK);
-    c->s.vm.epoch = result.e;
-    assert_int_equal(sim_stepper_prove(&c->s, &c->h), 200);
-    if (the_answer.type == ANSWER_EXTEND) {
-        sim_stepper_extend(&c->s);
-        assert_int_equal(sim_stepper_prove(&c->s, &c->h), 200);
-    }
-    sim_stepper_take(&c->s);
-}
-
-static void
-put(struct scene *c, bool old_key, bool old_x)
-{
-    key_free(c->s.vm.secret);
-    c->s.vm.secret = copy_of(old_key ? c->old : c->now);
-    memcpy(c->s.vm.tpm.x, old_x ? c->old_x : c->now_x, 32);
-}
-
-/* Stepped twice; what was after the first step is put back. */
-static void
-scene_put_back(struct scene *c, bool key, bool x)
-{
-    scene_begin(c, SIM_SECRET | SIM_TPM);
-    run_again(c);
-    c->old = copy_of(c->s.vm.secret);
-    memcpy(c->old_x, c->s.vm.tpm.x, 32);
-    run_again(c);
-    c->now = copy_of(c->s.vm.secret);
-    memcpy(c->now_x, c->s.vm.tpm.x, 32);
-    put(c, key, x);
-}
-
-static void
-refused(struct scene *c, const char *problem)
-{
-    assert_int_equal(sim_vm_token(&c->s.vm, &c->h, &the_answer), 409);
-    assert_string_equal(the_api.problem, problem);
-}
-
 static int
-post_accept(const struct scene *c, json_t *take_body)
+post_accept(const struct sim_put_back *c, json_t *take_body)
 {
     char target[80];
 
@@ -108,7 +22,7 @@ post_accept(const struct scene *c, json_t *take_body)
 }
 
 static json_t *
-look(const struct scene *c)
+look(const struct sim_put_back *c)
 {
     assert_int_equal(post_accept(c, json_pack("{s:b}", "dry_run", 1)), 200);
     return api_answer();
@@ -122,7 +36,7 @@ word_for(const json_t *seen)
 }
 
 static void
-say_yes(const struct scene *c)
+say_yes(const struct sim_put_back *c)
 {
     CLEANUP(json_decref) json_t *seen = look(c);
 
@@ -131,7 +45,7 @@ say_yes(const struct scene *c)
 
 /* The host's next report: it learns the new epoch, and so does the guest. */
 static void
-host_learns(struct scene *c)
+host_learns(struct sim_put_back *c)
 {
     struct lease_result result = sim_host_say(&c->h, &c->s.vm.uuid, VIEW_RUN, c->s.vm.epoch, false);
 
@@ -141,7 +55,7 @@ host_learns(struct scene *c)
 }
 
 static void
-accept_it(struct scene *c)
+accept_it(struct sim_put_back *c)
 {
     say_yes(c);
     host_learns(c);
@@ -149,7 +63,7 @@ accept_it(struct scene *c)
 
 /* What the agent does from there: RESOLVE, a fresh next key, EXTEND, TOKEN. */
 static void
-goes_on(struct scene *c)
+goes_on(struct sim_put_back *c)
 {
     key_free(c->s.next);
     c->s.next = NULL;
@@ -159,31 +73,21 @@ goes_on(struct scene *c)
     assert_true(sim_says_fresh("vtpm") && sim_says_fresh("secret"));
 }
 
-static int64_t
-gen_of(const struct scene *c)
-{
-    struct vm_account a;
-    struct error err;
-
-    assert_int_equal(vm_account_load(&the_api.service, &c->s.vm.uuid, &a, &err), 0);
-    return (int64_t)a.id.gen;
-}
-
 static void
 taken_back(bool key, bool x, const char *problem)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     int64_t gen;
 
-    scene_put_back(&c, key, x);
-    gen = gen_of(&c);
-    refused(&c, problem);
+    sim_put_back_new(&c, key, x);
+    gen = sim_put_back_gen(&c);
+    sim_put_back_refused(&c, problem);
     accept_it(&c);
     goes_on(&c);
-    assert_int_equal(gen_of(&c), gen + 1);
+    assert_int_equal(sim_put_back_gen(&c), gen + 1);
     sim_assert_shown(&c.s.vm, "state", "ok");
-    put(&c, false, false); /* what was right before is the older one now */
-    refused(&c, "disk-behind");
+    sim_put_back_show(&c, false, false); /* what was right before is the older one now */
+    sim_put_back_refused(&c, "disk-behind");
 }
 
 static void
@@ -210,32 +114,32 @@ both_that_were_put_back_are_taken_back(void **state)
 static void
 without_an_index_the_key_is_taken_back(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_begin(&c, SIM_SECRET);
-    c.old = copy_of(c.s.vm.secret);
-    run_again(&c);
-    c.now = copy_of(c.s.vm.secret);
-    put(&c, true, false);
-    refused(&c, "disk-behind");
+    sim_put_back_begin(&c, SIM_SECRET);
+    c.old = sim_key_copy(c.s.vm.secret);
+    sim_put_back_run(&c);
+    c.now = sim_key_copy(c.s.vm.secret);
+    sim_put_back_show(&c, true, false);
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     assert_int_equal(the_answer.type, ANSWER_RESOLVE);
     assert_int_equal(sim_stepper_prove(&c.s, &c.h), 200);
     sim_stepper_take(&c.s);
     assert_true(sim_says_fresh("secret"));
-    assert_int_equal(gen_of(&c), 1);
+    assert_int_equal(sim_put_back_gen(&c), 1);
 }
 
 static void
 without_a_secret_the_index_is_taken_back(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     struct lease_result result;
 
     (void)state;
-    scene_begin(&c, SIM_TPM);
+    sim_put_back_begin(&c, SIM_TPM);
     memcpy(c.old_x, c.s.vm.tpm.x, 32);
     for (int i = 0; i < 2; i++) { /* a floor without a secret steps with any proof that can */
         result = sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, 0, true);
@@ -249,43 +153,43 @@ without_a_secret_the_index_is_taken_back(void **state)
         assert_int_equal(the_answer.type, ANSWER_TOKEN);
     }
     memcpy(c.s.vm.tpm.x, c.old_x, 32);
-    refused(&c, "tpm-behind");
+    sim_put_back_refused(&c, "tpm-behind");
     accept_it(&c);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     sim_stepper_extend(&c.s);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     assert_true(sim_says_fresh("vtpm"));
-    assert_int_equal(gen_of(&c), 1);
+    assert_int_equal(sim_put_back_gen(&c), 1);
 }
 
 /* `ratchet: off`: an agent of before lost its key, and has another. */
 static void
 a_vm_that_does_not_step_goes_on_with_its_new_key(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     struct error err;
 
     (void)state;
-    scene_begin(&c, SIM_SECRET | SIM_TPM);
+    sim_put_back_begin(&c, SIM_SECRET | SIM_TPM);
     key_free(c.s.vm.secret);
     assert_int_equal(key_generate(&c.s.vm.secret, &err), 0);
-    refused(&c, "disk-behind");
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     sim_vm_check_token(&c.s.vm, &the_answer, "virtid-connect", 3);
     sim_assert_shown(&c.s.vm, "ratchet", "off");
-    assert_int_equal(gen_of(&c), 1);
+    assert_int_equal(sim_put_back_gen(&c), 1);
 }
 
 static void
 an_operator_sees_what_was_refused(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     CLEANUP(json_decref) json_t *seen = NULL;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     assert_true(sim_why_says(&c.s.vm, ", 1 step ago"));
     seen = look(&c);
     assert_string_equal(json_string_value(json_object_get(seen, "step")), "1 step ago");
@@ -296,23 +200,23 @@ an_operator_sees_what_was_refused(void **state)
     assert_int_equal(json_string_length(json_object_get(seen, "x")), 64);
     /* A look gives nothing. */
     assert_int_equal(sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false).e, c.s.vm.epoch);
-    refused(&c, "disk-behind");
+    sim_put_back_refused(&c, "disk-behind");
 }
 
 /* The record is made once an hour: a VM that is behind again within it is shown so all the same. */
 static void
 a_vm_that_is_behind_again_is_shown_so(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, false);
-    refused(&c, "disk-behind");
-    put(&c, false, false);
+    sim_put_back_new(&c, true, false);
+    sim_put_back_refused(&c, "disk-behind");
+    sim_put_back_show(&c, false, false);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     sim_assert_shown(&c.s.vm, "state", "ok");
-    put(&c, true, false);
-    refused(&c, "disk-behind");
+    sim_put_back_show(&c, true, false);
+    sim_put_back_refused(&c, "disk-behind");
     sim_assert_shown(&c.s.vm, "state", "disk-behind");
     assert_true(sim_why_says(&c.s.vm, ", 1 step ago"));
 }
@@ -320,12 +224,12 @@ a_vm_that_is_behind_again_is_shown_so(void **state)
 static void
 a_proof_of_before_the_word_is_dead(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     struct prove before;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     sim_vm_prove(&c.s.vm, &c.h); /* made, and held back */
     before = c.s.vm.p;
     say_yes(&c);
@@ -341,58 +245,58 @@ a_proof_of_before_the_word_is_dead(void **state)
 static void
 nothing_but_what_was_seen_is_taken(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     struct error err;
     int64_t gen;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    gen = gen_of(&c);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    gen = sim_put_back_gen(&c);
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c);
-    put(&c, true, false); /* one half of it */
-    refused(&c, "disk-behind");
-    put(&c, false, true);
-    refused(&c, "tpm-behind");
-    put(&c, true, true);
+    sim_put_back_show(&c, true, false); /* one half of it */
+    sim_put_back_refused(&c, "disk-behind");
+    sim_put_back_show(&c, false, true);
+    sim_put_back_refused(&c, "tpm-behind");
+    sim_put_back_show(&c, true, true);
     assert_int_equal(key_generate(&c.s.next, &err), 0); /* a sibling: the same key, and another next one */
     assert_int_equal(sim_stepper_prove(&c.s, &c.h), 409);
     assert_string_equal(the_api.problem, "disk-behind");
-    assert_int_equal(gen_of(&c), gen);
+    assert_int_equal(sim_put_back_gen(&c), gen);
     goes_on(&c);
-    assert_int_equal(gen_of(&c), gen + 1);
+    assert_int_equal(sim_put_back_gen(&c), gen + 1);
 }
 
 static void
 the_right_state_put_back_ends_the_grant(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c);
-    put(&c, false, false);
+    sim_put_back_show(&c, false, false);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
-    put(&c, true, true);
-    refused(&c, "disk-behind");
-    assert_int_equal(gen_of(&c), 0);
+    sim_put_back_show(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
+    assert_int_equal(sim_put_back_gen(&c), 0);
 }
 
 static void
 a_grant_is_good_for_ten_minutes(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c);
     for (int i = 0; i < 20; i++) { /* its host renews the lease */
         the_api.skew_ms += 31000;
         assert_int_equal(sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false).e, c.s.vm.epoch);
     }
-    refused(&c, "disk-behind");
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c); /* said again */
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     assert_int_equal(the_answer.type, ANSWER_RESOLVE);
@@ -401,19 +305,19 @@ a_grant_is_good_for_ten_minutes(void **state)
 static void
 a_grant_ends_with_its_epoch(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     struct lease_result result;
 
     (void)state;
-    scene_put_back(&c, true, true);
+    sim_put_back_new(&c, true, true);
     for (int begun = 0; begun < 2; begun++) {
-        refused(&c, "disk-behind");
+        sim_put_back_refused(&c, "disk-behind");
         say_yes(&c);
         if (begun)
             host_learns(&c);
         result = sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, 0, true); /* it stopped, and starts again */
         c.s.vm.epoch = result.e;
-        refused(&c, "disk-behind");
+        sim_put_back_refused(&c, "disk-behind");
         assert_int_equal(sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false).e, c.s.vm.epoch);
     }
     accept_it(&c);
@@ -424,17 +328,19 @@ a_grant_ends_with_its_epoch(void **state)
 static void
 the_hosts_report_may_be_repeated(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     struct sim_word word = { .view = VIEW_RUN };
     uint64_t e;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     say_yes(&c);
     word.e = c.s.vm.epoch;
     e = sim_host_say_all(&c.h, &c.s.vm.uuid, &word).e;
     word.same_seq = true;
+    assert_int_equal(sim_host_say_all(&c.h, &c.s.vm.uuid, &word).e, e);
+    word.same_seq = false; /* or makes another */
     assert_int_equal(sim_host_say_all(&c.h, &c.s.vm.uuid, &word).e, e);
     c.s.vm.epoch = e;
     goes_on(&c);
@@ -443,22 +349,22 @@ the_hosts_report_may_be_repeated(void **state)
 static void
 a_granted_proof_whose_answer_is_lost_is_made_again(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     accept_it(&c);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     assert_int_equal(the_answer.type, ANSWER_RESOLVE);
     api_restart();
     sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false); /* grace is over */
     goes_on(&c);
-    assert_int_equal(gen_of(&c), 1);
+    assert_int_equal(sim_put_back_gen(&c), 1);
 }
 
 static void
-answers(const struct scene *c, int status, const char *problem)
+answers(const struct sim_put_back *c, int status, const char *problem)
 {
     assert_int_equal(post_accept(c, json_pack("{s:b}", "dry_run", 1)), status);
     assert_string_equal(the_api.problem, problem);
@@ -469,18 +375,18 @@ answers(const struct scene *c, int status, const char *problem)
 static void
 without_something_that_was_refused_nothing_is_given(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     char target[80];
 
     (void)state;
-    scene_put_back(&c, true, true);
+    sim_put_back_new(&c, true, true);
     answers(&c, 409, "not-behind"); /* no proof was made yet */
-    refused(&c, "disk-behind");
-    put(&c, false, false);
+    sim_put_back_refused(&c, "disk-behind");
+    sim_put_back_show(&c, false, false);
     assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
     answers(&c, 409, "not-behind"); /* the newest was good */
-    put(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_show(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     sim_host_say(&c.h, &c.s.vm.uuid, VIEW_GO, c.s.vm.epoch, false);
     answers(&c, 409, "not-running");
     snprintf(target, sizeof target, "/v1/admin/vms/%s/accept", "6ba7b810-9dad-11d1-80b4-00c04fd430c9");
@@ -490,12 +396,12 @@ without_something_that_was_refused_nothing_is_given(void **state)
 static void
 a_vm_on_the_move_or_retired_is_not_accepted(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     char target[80];
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     sim_host_say(&c.h, &c.s.vm.uuid, VIEW_JOB, c.s.vm.epoch, false);
     answers(&c, 409, "moving");
     snprintf(target, sizeof target, "/v1/admin/vms/%s/retire", c.s.vm.text);
@@ -507,11 +413,11 @@ a_vm_on_the_move_or_retired_is_not_accepted(void **state)
 static void
 a_vm_whose_host_is_silent_is_not_accepted(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     the_api.skew_ms += 61000;
     answers(&c, 409, "not-running");
 }
@@ -519,15 +425,15 @@ a_vm_whose_host_is_silent_is_not_accepted(void **state)
 static void
 a_word_about_another_state_is_refused(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     CLEANUP(json_decref) json_t *seen = NULL;
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     seen = look(&c);
-    put(&c, true, false); /* and while the operator thinks about it */
-    refused(&c, "disk-behind");
+    sim_put_back_show(&c, true, false); /* and while the operator thinks about it */
+    sim_put_back_refused(&c, "disk-behind");
     assert_int_equal(post_accept(&c, word_for(seen)), 409);
     assert_string_equal(the_api.problem, "conflict");
     assert_int_equal(post_accept(&c, json_object()), 400);
@@ -538,25 +444,25 @@ a_word_about_another_state_is_refused(void **state)
 static void
 no_host_and_no_other_user_gives_it(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
     CLEANUP(json_decref) json_t *seen = NULL;
     char target[80];
 
     (void)state;
-    scene_put_back(&c, true, true);
-    refused(&c, "disk-behind");
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
     seen = look(&c);
     snprintf(target, sizeof target, "/v1/admin/vms/%s/accept", c.s.vm.text);
     assert_int_equal(sim_host_ask(&c.h, "POST", target, word_for(seen)), 404);
     the_api.uid = 12345;
     assert_int_equal(post_accept(&c, word_for(seen)), 403);
-    assert_int_equal(gen_of(&c), 0);
+    assert_int_equal(sim_put_back_gen(&c), 0);
 }
 
 /* ---- restore=auto ---- */
 
 static void
-set_restore(const struct scene *c, const char *word, int status)
+set_restore(const struct sim_put_back *c, const char *word, int status)
 {
     char target[80];
 
@@ -567,39 +473,39 @@ set_restore(const struct scene *c, const char *word, int status)
 static void
 with_restore_auto_a_disk_is_taken_back_once_a_day(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, false);
+    sim_put_back_new(&c, true, false);
     set_restore(&c, "auto", 200);
     sim_assert_shown(&c.s.vm, "restore", "auto");
-    refused(&c, "disk-behind");
+    sim_put_back_refused(&c, "disk-behind");
     host_learns(&c);
     goes_on(&c);
-    assert_int_equal(gen_of(&c), 1);
+    assert_int_equal(sim_put_back_gen(&c), 1);
     key_free(c.s.vm.secret);
-    c.s.vm.secret = copy_of(c.old);
-    refused(&c, "disk-behind"); /* again on the same day: an operator is asked */
+    c.s.vm.secret = sim_key_copy(c.old);
+    sim_put_back_refused(&c, "disk-behind"); /* again on the same day: an operator is asked */
     assert_int_equal(sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false).e, c.s.vm.epoch);
     accept_it(&c);
     goes_on(&c);
-    assert_int_equal(gen_of(&c), 2);
+    assert_int_equal(sim_put_back_gen(&c), 2);
 }
 
 static void
 restore_auto_takes_no_tpm_back(void **state)
 {
-    CLEANUP(scene_clear) struct scene c;
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
 
     (void)state;
-    scene_put_back(&c, true, true);
+    sim_put_back_new(&c, true, true);
     set_restore(&c, "sometimes", 400);
     set_restore(&c, "auto", 200);
-    refused(&c, "disk-behind");
+    sim_put_back_refused(&c, "disk-behind");
     assert_int_equal(sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false).e, c.s.vm.epoch);
     set_restore(&c, "ask", 200);
-    put(&c, true, false);
-    refused(&c, "disk-behind");
+    sim_put_back_show(&c, true, false);
+    sim_put_back_refused(&c, "disk-behind");
     assert_int_equal(sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, c.s.vm.epoch, false).e, c.s.vm.epoch);
 }
 

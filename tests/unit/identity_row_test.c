@@ -65,7 +65,7 @@ accepted(void)
     row.seen.shown.has_cur = row.seen.shown.has_x = true;
     memset(row.seen.shown.cur, 0x11, 32);
     memset(row.seen.shown.x, 0x22, 32);
-    row.grant = (struct row_grant){ .given = true, .epoch = row.epoch, .ends_ms = 1700000600000 };
+    row.grant = (struct row_grant){ .given = true, .epoch = row.epoch, .from = 1699999999999, .ends_ms = 1700000600000 };
     row.grant.shown.has_cur = row.grant.shown.has_new = true;
     memset(row.grant.shown.cur, 0x33, 32);
     memset(row.grant.shown.new_, 0x44, 32);
@@ -140,6 +140,7 @@ an_operators_word_comes_back_as_it_was(void **state)
     assert_int_equal(read.seen.ago, ROW_AGO_UNKNOWN);
     assert_memory_equal(&read.seen.shown, &row.seen.shown, sizeof row.seen.shown);
     assert_int_equal(read.grant.epoch, row.epoch);
+    assert_int_equal(read.grant.from, row.grant.from);
     assert_int_equal(read.grant.ends_ms, row.grant.ends_ms);
     assert_memory_equal(&read.grant.shown, &row.grant.shown, sizeof row.grant.shown);
     assert_int_equal(read.restored_ms, row.restored_ms);
@@ -240,6 +241,7 @@ members_out_of_their_grammar_are_refused(void **state)
     row = accepted(), row.seen.behind = 4, assert_refused(&row);
     row = accepted(), row.seen.behind = 0, assert_refused(&row);
     row = accepted(), row.grant.epoch--, assert_refused(&row);
+    row = accepted(), row.grant.from = 0, assert_refused(&row);
     row = accepted(), row.grant.ends_ms = -1, assert_refused(&row);
     row = accepted(), row.restored_ms = -1, assert_refused(&row);
 }

@@ -337,6 +337,74 @@ a_half_behind_that_the_floor_does_not_need_is_left_out(void **state)
     assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_VTPM);
 }
 
+/* An operator's word about what was refused, in this epoch. */
+static void
+grant_it(struct scene *s)
+{
+    assert_int_not_equal(s->result.behind, 0);
+    s->account.ratchet.grant = (struct grant){ .given = true,
+                                               .epoch = s->p.epoch,
+                                               .ends_ms = s->service.now_ms + 1,
+                                               .shown = s->result.shown };
+}
+
+static void
+what_an_operator_accepted_is_let_in(void **state)
+{
+    struct scene *s = *state;
+
+    s->account.ratchet.cur[5] ^= 1;
+    s->account.ratchet.xcur[0] ^= 1;
+    scene_refused(s, "key", "disk-behind");
+    assert_int_equal(s->result.behind, RATCHET_KEY | RATCHET_INDEX);
+    grant_it(s);
+    scene_accepted(s);
+    assert_int_equal(s->result.behind, RATCHET_KEY | RATCHET_INDEX);
+    assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET);
+    s->account.ratchet.cur[5] ^= 1; /* one half of it fits: the grant is for what is shown */
+    scene_accepted(s);
+    assert_int_equal(s->result.behind, RATCHET_INDEX);
+    s->service.now_ms++;
+    scene_refused(s, "index", "tpm-behind");
+    s->service.now_ms--;
+    s->account.ratchet.grant.epoch--;
+    scene_refused(s, "index", "tpm-behind");
+}
+
+/* All the rest is asked for as ever. */
+static void
+a_grant_spares_a_proof_nothing_else(void **state)
+{
+    struct scene *s = *state;
+
+    s->account.ratchet.cur[5] ^= 1;
+    scene_refused(s, "key", "disk-behind");
+    grant_it(s);
+    s->p.cur_sig[7] ^= 1;
+    scene_refused(s, "secret", "secret-signature");
+    s->p.cur_sig[7] ^= 1;
+    s->account.locked = true;
+    scene_refused(s, "lock", "locked");
+    s->account.locked = false;
+    scene_accepted(s);
+    s->account.has_mark = true; /* it is good once */
+    memcpy(s->account.mark_nonce, s->p.nonce, sizeof s->account.mark_nonce);
+    scene_refused(s, "order", "stale");
+}
+
+static void
+a_tpm_without_its_index_is_never_let_in(void **state)
+{
+    struct scene *s = *state;
+
+    s->p.has_x = false;
+    scene_prove(s);
+    scene_refused(s, "index", "tpm-behind");
+    assert_false(s->result.may_be_granted);
+    grant_it(s);
+    scene_refused(s, "index", "tpm-behind");
+}
+
 static void
 a_new_key_that_did_not_sign_is_refused(void **state)
 {
@@ -495,6 +563,9 @@ main(void)
         SCENE_TEST(a_wrong_secret_is_refused),
         SCENE_TEST(another_index_content_is_refused),
         SCENE_TEST(a_half_behind_that_the_floor_does_not_need_is_left_out),
+        SCENE_TEST(what_an_operator_accepted_is_let_in),
+        SCENE_TEST(a_grant_spares_a_proof_nothing_else),
+        SCENE_TEST(a_tpm_without_its_index_is_never_let_in),
         SCENE_TEST(a_new_key_that_did_not_sign_is_refused),
         SCENE_TEST(the_nonce_of_a_token_is_for_this_vm_epoch_and_ak),
         SCENE_TEST(a_new_key_that_is_the_known_one_is_accepted),

@@ -155,6 +155,40 @@ token_of_something_that_is_no_vm_is_refused(void **state)
 }
 
 static void
+a_token_of_an_earlier_generation_is_refused_if_that_is_asked_for(void **state)
+{
+    CLEANUP(buf_clear) struct buf token = BUF(8192);
+    struct virtid_options options = good_options();
+    struct virtid_identity *vm = NULL;
+    struct virtid_verifier *v = NULL;
+    struct virtid_error error;
+    int64_t gen;
+
+    (void)state;
+    make_token(fixture_claims("shop", now(), NULL), key, &token);
+    assert_int_equal(verify(&token, &vm, &error), VIRTID_VALID);
+    gen = virtid_identity_generation(vm);
+    virtid_identity_free(vm);
+    vm = NULL;
+    for (int64_t more = 0; more < 2; more++) {
+        options.min_generation = gen + more;
+        assert_int_equal(virtid_verifier_new(&options, &v, &error), VIRTID_VALID);
+        assert_int_equal(virtid_verify(v, (const char *)token.data, token.len, &vm, &error),
+                         more ? VIRTID_GENERATION : VIRTID_VALID);
+        if (!more) {
+            virtid_identity_free(vm);
+            vm = NULL;
+        }
+        virtid_verifier_free(v);
+    }
+    assert_null(vm);
+    assert_string_equal(error.problem, "token-generation");
+    assert_true(error.repair[0] != '\0');
+    options.min_generation = -1;
+    assert_int_equal(virtid_verifier_new(&options, &v, &error), VIRTID_USAGE);
+}
+
+static void
 issuer_and_audience_are_required(void **state)
 {
     struct virtid_options options = good_options();
@@ -274,6 +308,7 @@ main(void)
         cmocka_unit_test(good_token_says_who_it_is),
         cmocka_unit_test(refusals_have_a_result_a_name_and_a_repair),
         cmocka_unit_test(token_of_something_that_is_no_vm_is_refused),
+        cmocka_unit_test(a_token_of_an_earlier_generation_is_refused_if_that_is_asked_for),
         cmocka_unit_test(issuer_and_audience_are_required),
         cmocka_unit_test(issuer_that_is_away_is_not_a_bad_token),
         cmocka_unit_test(keys_of_another_origin_are_not_fetched),

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "lib/common/clock.h"
+#include "lib/common/log.h"
+#include "tokenservice/api/decision.h"
 #include "tokenservice/api/pulls.h"
 
 enum { BY_ITSELF_EVERY_MS = 24 * 3600 * 1000 };
@@ -42,16 +44,61 @@ accepting_waits_for(const struct vm_account *a, const char *host, uint64_t e, co
 void
 accepting_begin(struct vm_account *a)
 {
-    if (a->stored.lease.st == LEASE_RUNS && a->stored.lease.ep > a->id.epoch)
-        a->id.grant.epoch = a->stored.lease.ep;
+    if (a->stored.lease.st != LEASE_RUNS || a->stored.lease.ep <= a->id.epoch)
+        return;
+    a->id.grant.from = a->id.epoch;
+    a->id.grant.epoch = a->stored.lease.ep;
 }
 
 bool
-accepting_by_itself(const struct vm_account *a, int64_t now_ms)
+accepting_has_begun(const struct vm_account *a, const char *host, uint64_t e)
+{
+    const struct lease_record *lease = &a->stored.lease;
+    const struct row_grant *grant = &a->id.grant;
+
+    return grant->given && grant->epoch != 0 && grant->epoch == lease->ep && e == grant->from &&
+           lease->st != LEASE_FREE && lease->out == LEASE_OUT_NO && strcmp(lease->hol, host) == 0;
+}
+
+int
+accepting_record(struct service *s, struct api_call *call, const struct vm_account *a, struct error *err)
+{
+    struct decision d = { .uuid = &a->id.uuid, .what = "accepted" };
+    char seen[40], uuid[VM_UUID_TEXT];
+
+    snprintf(seen, sizeof seen, "gen %llu", (unsigned long long)a->id.gen);
+    d.seen = seen;
+    vm_uuid_print(&a->id.uuid, uuid);
+    log_notice("event=accepted uuid=%s gen=%llu", uuid, (unsigned long long)a->id.gen);
+    return decision_add(s, call, &d, err);
+}
+
+static bool
+may_by_itself(const struct vm_account *a, int64_t now_ms)
 {
     const struct identity_row *id = &a->id;
 
     return (id->ratchet & ROW_RATCHET_AUTO) && id->seen.has && id->seen.behind == RATCHET_KEY && !id->grant.given &&
            a->stored.lease.st == LEASE_RUNS &&
            (id->restored_ms == 0 || now_ms - id->restored_ms >= BY_ITSELF_EVERY_MS);
+}
+
+int
+accepting_by_itself(struct service *s, struct api_call *call, struct vm_account *a, bool *ret_given,
+                    struct error *err)
+{
+    struct decision d = { .what = "restored", .uuid = &a->id.uuid };
+    char uuid[VM_UUID_TEXT];
+
+    *ret_given = false;
+    if (!may_by_itself(a, call->now_ms))
+        return 0;
+    accepting_give(a, call->now_ms);
+    a->id.restored_ms = call->now_ms;
+    if (vm_account_save(s, a, err) < 0 || decision_add(s, call, &d, err) < 0)
+        return -1;
+    vm_uuid_print(&a->id.uuid, uuid);
+    log_notice("event=restored uuid=%s", uuid);
+    *ret_given = true;
+    return 0;
 }

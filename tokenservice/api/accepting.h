@@ -18,6 +18,16 @@ void accepting_tell(struct service *service, const struct vm_account *account);
 bool accepting_waits_for(const struct vm_account *account, const char *host, uint64_t e, const struct lease_now *now);
 /* The lease has a new epoch: the grant's. */
 void accepting_begin(struct vm_account *account);
+/* Is it the report of the run that began the grant, which has not heard so?  Its epoch is the record's. */
+bool accepting_has_begun(const struct vm_account *account, const char *host, uint64_t e);
 
-/* Does the service give it by itself (`restore=auto`): the disk alone, once a day? */
-bool accepting_by_itself(const struct vm_account *account, int64_t now_ms);
+/* A proof was let in by it: the audit's record. */
+int accepting_record(struct service *service, struct api_call *call, const struct vm_account *account,
+                     struct error *err);
+
+/*
+ * `restore=auto`: the service gives it by itself, for the disk alone, once a day.  *ret_given: saved, to be
+ * committed, and followed by accepting_tell().
+ */
+int accepting_by_itself(struct service *service, struct api_call *call, struct vm_account *account,
+                        bool *ret_given, struct error *err);

@@ -126,7 +126,7 @@ apply_handover(struct service *s, struct api_call *call, struct reported *r)
         lease_handover(lease, call->host.name, answered, &r->now, &r->word);
 }
 
-/* An operator's word waits for its run: that gets a new epoch, as one that has none. */
+/* An operator's word waits for its run: that gets a new epoch, as one that has none, and only one. */
 static void
 apply_view(struct api_call *call, struct reported *r)
 {
@@ -135,6 +135,8 @@ apply_view(struct api_call *call, struct reported *r)
 
     if (begins)
         w.e = 0;
+    else if (accepting_has_begun(&r->account, call->host.name, w.e)) /* its answer was lost */
+        w.e = r->account.stored.lease.ep;
     lease_report(&r->account.stored.lease, call->host.name, &w, &r->now, &r->word);
     if (begins)
         accepting_begin(&r->account);

@@ -376,37 +376,6 @@ step(struct proof *proof, struct error *err)
 }
 
 static int
-record_accepted(struct service *s, struct api_call *call, const struct proof *proof, struct error *err)
-{
-    struct decision d = { .uuid = &proof->p.uuid, .what = "accepted" };
-    char seen[40];
-
-    snprintf(seen, sizeof seen, "gen %llu", (unsigned long long)proof->vm.id.gen);
-    d.seen = seen;
-    log_notice("event=accepted uuid=%s gen=%llu", proof->uuid, (unsigned long long)proof->vm.id.gen);
-    return decision_add(s, call, &d, err);
-}
-
-/* Which state this is, so that an operator finds it again when a copy of it is put back. */
-static int
-record_step(struct service *s, struct api_call *call, const struct proof *proof, struct error *err)
-{
-    const struct identity_row *id = &proof->vm.id;
-    struct decision d = { .uuid = &proof->p.uuid, .what = "stepped" };
-    char key[17] = "-", x[17] = "-", seen[64];
-
-    if (proof->step.stepped & RATCHET_KEY)
-        proof_print_thumbprint(id->cur, sizeof id->cur, key);
-    if (proof->step.stepped & RATCHET_INDEX)
-        proof_print_thumbprint(id->x, sizeof id->x, x);
-    snprintf(seen, sizeof seen, "key %s index %s", key, x);
-    d.seen = seen;
-    log_notice("event=stepped uuid=%s epoch=%llu key=%s index=%s", proof->uuid,
-               (unsigned long long)proof->p.epoch, key, x);
-    return decision_add(s, call, &d, err);
-}
-
-static int
 record(struct service *s, struct api_call *call, const struct proof *proof,
        bool enrolled, struct error *err)
 {
@@ -432,9 +401,9 @@ record(struct service *s, struct api_call *call, const struct proof *proof,
             return -1;
         log_notice("event=tpm-cleared uuid=%s", proof->uuid);
     }
-    if (r->behind && record_accepted(s, call, proof, err) < 0)
+    if (r->behind && accepting_record(s, call, &proof->vm, err) < 0)
         return -1;
-    if (proof->step.completed && record_step(s, call, proof, err) < 0)
+    if (proof->step.completed && behind_record_step(s, call, &proof->vm, proof->step.stepped, err) < 0)
         return -1;
     d.what = proof->step.type == ANSWER_TOKEN     ? "token"
              : proof->step.type == ANSWER_RESOLVE ? "resolve"
@@ -562,23 +531,14 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof,
 static int
 refuse_holder(struct service *s, struct api_call *call, struct proof *proof, struct store *txn, struct error *err)
 {
-    struct decision d = { .what = "restored", .uuid = &proof->p.uuid, .seen = proof->result.seen };
-    struct vm_account *vm = &proof->vm;
     bool restored = false;
 
-    if (behind_note(s, &proof->p, call->now_ms, vm, &proof->result, err) < 0)
+    if (behind_note(s, &proof->p, call->now_ms, &proof->vm, &proof->result, err) < 0 ||
+        (proof->result.behind && accepting_by_itself(s, call, &proof->vm, &restored, err) < 0))
         return -1;
-    if (proof->result.behind && accepting_by_itself(vm, call->now_ms)) {
-        accepting_give(vm, call->now_ms);
-        vm->id.restored_ms = call->now_ms;
-        if (vm_account_save(s, vm, err) < 0 || decision_add(s, call, &d, err) < 0)
-            return -1;
-        log_notice("event=restored uuid=%s", proof->uuid);
-        restored = true;
-    }
     (void)refuse_known(s, call, proof, txn, err);
-    if (restored && err->code == ERROR_DENIED)
-        accepting_tell(s, vm);
+    if (restored && err->code == ERROR_DENIED) /* it is stored */
+        accepting_tell(s, &proof->vm);
     return -1;
 }
 

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/common/log.h"
+#include "tokenservice/api/decision.h"
+
 enum { STEPS_MAX = 2000 }; /* of one VM, looked through for a state that was not seen before */
 
 struct search {
@@ -77,4 +80,22 @@ behind_note(struct service *service, const struct prove *p, int64_t now_ms, stru
         return 0;
     a->id.seen = seen;
     return vm_account_save(service, a, err);
+}
+
+int
+behind_record_step(struct service *s, struct api_call *call, const struct vm_account *a, unsigned stepped,
+                   struct error *err)
+{
+    struct decision d = { .uuid = &a->id.uuid, .what = "stepped" };
+    char key[17] = "-", x[17] = "-", seen[64], uuid[VM_UUID_TEXT];
+
+    if (stepped & RATCHET_KEY)
+        proof_print_thumbprint(a->id.cur, sizeof a->id.cur, key);
+    if (stepped & RATCHET_INDEX)
+        proof_print_thumbprint(a->id.x, sizeof a->id.x, x);
+    snprintf(seen, sizeof seen, "key %s index %s", key, x);
+    d.seen = seen;
+    vm_uuid_print(&a->id.uuid, uuid);
+    log_notice("event=stepped uuid=%s epoch=%llu key=%s index=%s", uuid, (unsigned long long)a->id.epoch, key, x);
+    return decision_add(s, call, &d, err);
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "tokenservice/api/route.h"
 #include "tokenservice/api/vm_account.h"
 #include "tokenservice/attest/proof_check.h"
 
@@ -21,3 +22,7 @@ void behind_print_ago(uint32_t ago, char ret[static BEHIND_AGO_MAX]);
  */
 int behind_note(struct service *service, const struct prove *p, int64_t now_ms, struct vm_account *account,
                 struct proof_result *result, struct error *err);
+
+/* A step of the halves `stepped` is completed: which state that is, so that it is found again when a copy is put back. */
+int behind_record_step(struct service *service, struct api_call *call, const struct vm_account *account,
+                       unsigned stepped, struct error *err);

@@ -139,10 +139,8 @@ vm_account_take_ratchet(struct identity_row *id, const struct ratchet *r)
     id->has_xnext = r->has_xnext;
     id->pend_run = r->pend_run;
     id->done_run = r->done_run;
-    id->grant = (struct row_grant){ .given = r->grant.given,
-                                    .epoch = r->grant.epoch,
-                                    .ends_ms = r->grant.ends_ms,
-                                    .shown = r->grant.shown };
+    if (!r->grant.given) /* nothing here gives one */
+        id->grant = (struct row_grant){ .given = false };
     memcpy(id->cur, r->cur, sizeof id->cur);
     memcpy(id->next, r->next, sizeof id->next);
     memcpy(id->x, r->xcur, sizeof id->x);

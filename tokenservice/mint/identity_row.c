@@ -12,7 +12,7 @@
 #define ROW_LABEL_RATCHET "virtid-row-2"
 #define ROW_LABEL_WORD "virtid-row-3"
 
-enum { RUN_LEN = 16, SEEN_LEN = 13, GRANT_LEN = 16, RESTORED_LEN = 8 };
+enum { RUN_LEN = 16, SEEN_LEN = 13, GRANT_LEN = 24, RESTORED_LEN = 8 };
 enum { FACTORS_ALL = FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET, LABELS_COUNT_MAX = 64 };
 
 const char *
@@ -130,7 +130,8 @@ check_word(const struct identity_row *row, struct error *err)
 
     if (seen->has && (seen->ms < 0 || seen->behind < 1 || seen->behind > 3))
         return refuse(err, "what was seen");
-    if (grant->given && (grant->ends_ms < 0 || (grant->epoch != 0 && grant->epoch != row->epoch)))
+    if (grant->given && (grant->ends_ms < 0 || (grant->epoch != 0 && grant->epoch != row->epoch) ||
+                         (grant->epoch != 0) != (grant->from != 0)))
         return refuse(err, "a grant of another epoch");
     return row->restored_ms < 0 ? refuse(err, "restored") : 0;
 }
@@ -218,7 +219,8 @@ add_word(struct buf *into, const struct identity_row *row)
     add_optional(into, row->seen.has, seen, sizeof seen);
     add_shown(into, row->seen.has, &row->seen.shown);
     put_number(grant, 8, row->grant.epoch);
-    put_number(grant + 8, 8, (uint64_t)row->grant.ends_ms);
+    put_number(grant + 8, 8, row->grant.from);
+    put_number(grant + 16, 8, (uint64_t)row->grant.ends_ms);
     add_optional(into, row->grant.given, grant, sizeof grant);
     add_shown(into, row->grant.given, &row->grant.shown);
     put_number(restored, 8, (uint64_t)row->restored_ms);
@@ -396,7 +398,8 @@ take_word(struct fields *f, struct identity_row *row, struct error *err)
     row->seen.behind = seen[8];
     row->seen.ago = (uint32_t)get_number(seen + 9, 4);
     row->grant.epoch = get_number(grant, 8);
-    row->grant.ends_ms = (int64_t)get_number(grant + 8, 8);
+    row->grant.from = get_number(grant + 8, 8);
+    row->grant.ends_ms = (int64_t)get_number(grant + 16, 8);
     row->restored_ms = (int64_t)get_number(restored, 8);
     return has_restored == (row->restored_ms != 0) ? 0 : refuse(err, "restored");
 }

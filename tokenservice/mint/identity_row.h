@@ -6,8 +6,8 @@
  * A VM with anything to say of its ratchets has instead F("virtid-row-2", the same, ratchet(1), next(0|65),
  *   xnext(0|32), v(0|32), pend_run(0|16), done_run(0|16)), a run being epoch(8) resetCount(4) restartCount(4).
  * One whose proof was refused as behind, or of which an operator said that this is right, has F("virtid-row-3", the
- *   same, seen(0|13): ms(8) behind(1) ago(4), its cur(0|32), new(0|32), x(0|32); grant(0|16): epoch(8) ends_ms(8),
- *   its cur, new, x; restored(0|8): ms).
+ *   same, seen(0|13): ms(8) behind(1) ago(4), its cur(0|32), new(0|32), x(0|32); grant(0|24): epoch(8) from(8)
+ *   ends_ms(8), its cur, new, x; restored(0|8): ms).
  * The database keeps these bytes and their MAC; its other columns are only indexes of them.  The
  * signer makes the MAC and composes every claim of a token from a row whose MAC it has checked
  * (CHECKS C3, C35).  `host` and `epoch` are those of the newest grant of the lease.
@@ -61,6 +61,7 @@ struct row_seen {
 struct row_grant {
     bool given;
     uint64_t epoch; /* 0: not begun; else row->epoch */
+    uint64_t from;  /* begun: the epoch before, which its host may still name */
     int64_t ends_ms;
     struct proof_shown shown;
 };
