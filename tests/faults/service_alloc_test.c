@@ -272,6 +272,83 @@ retire(void)
     return ask_counted(ON_ADMIN, "POST", path, json_object(), 200);
 }
 
+/* ---- a VM with another key than its own, which an operator accepts ---- */
+
+static struct key *others;
+
+static void
+swap_keys(void)
+{
+    struct key *key = vm.secret;
+
+    vm.secret = others;
+    others = key;
+}
+
+static void
+send_behind(http_handler *take)
+{
+    static struct answer answer;
+
+    swap_keys();
+    sim_vm_prove(&vm, &holder);
+    the_api.answer = take;
+    (void)sim_vm_send(&vm, &answer);
+    swap_keys();
+}
+
+static int
+behind(void)
+{
+    begin_try();
+    send_behind(answer_counted);
+    return verdict(409);
+}
+
+static json_t *
+what_was_seen(const char *path)
+{
+    CLEANUP(json_decref) json_t *seen = NULL;
+
+    assert_int_equal(api_admin("POST", path, json_pack("{s:b}", "dry_run", 1)), 200);
+    seen = api_answer();
+    return json_pack("{s:O,s:O,s:O}", "cur", json_object_get(seen, "cur"), "new", json_object_get(seen, "new"), "x",
+                     json_object_get(seen, "x"));
+}
+
+static char accept_path[100];
+
+static int
+word(void)
+{
+    const char *path = accept_path;
+
+    return ask_counted(ON_ADMIN, "POST", path, what_was_seen(path), 200);
+}
+
+static int
+beginning(void)
+{
+    struct lease_result result;
+    struct error err;
+
+    begin_try();
+    key_free(others); /* an earlier try's word lets its own key in */
+    assert_int_equal(key_generate(&others, &err), 0);
+    vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false).e; /* of a try that was not answered */
+    send_behind(NULL);
+    assert_int_equal(api_admin("POST", accept_path, what_was_seen(accept_path)), 200);
+    begin_try();
+    the_api.answer = answer_counted;
+    result = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false);
+    if (verdict(200) < 0)
+        return -1;
+    assert_int_equal(result.answer, LEASE_OK);
+    assert_true(result.e > vm.epoch);
+    vm.epoch = result.e;
+    return 0;
+}
+
 static int
 bundle(void)
 {
@@ -398,6 +475,32 @@ operators_are_told_the_whole_or_nothing(void **state)
 }
 
 static void
+a_word_is_given_and_begun_whole_or_not(void **state)
+{
+    static const struct alloc_case CASES[] = {
+        { .name = "a proof that is behind", .work = behind, .check = service_goes_on },
+        { .name = "accept", .work = word, .check = service_goes_on },
+        { .name = "its beginning", .work = beginning, .check = service_goes_on },
+    };
+    static struct answer answer;
+    struct error err;
+
+    (void)state;
+    assert_int_equal(key_generate(&others, &err), 0);
+    snprintf(accept_path, sizeof accept_path, "/v1/admin/vms/%s/accept", vm.text);
+    the_api.frozen_ms++;
+    vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, 0, true).e;
+    RUN(CASES);
+    vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false).e; /* the last try's word */
+    swap_keys();
+    the_api.frozen_ms++;
+    begin_try();
+    assert_int_equal(sim_vm_token(&vm, &holder, &answer), 200);
+    assert_int_equal(answer.type, ANSWER_TOKEN);
+    key_free(others);
+}
+
+static void
 a_lease_is_ended_whole_or_not(void **state)
 {
     static const struct alloc_case CASES[] = {
@@ -459,6 +562,7 @@ main(void)
         cmocka_unit_test(a_signer_without_memory_signs_nothing),
         cmocka_unit_test(provisioning_without_memory_is_refused_whole),
         cmocka_unit_test(operators_are_told_the_whole_or_nothing),
+        cmocka_unit_test(a_word_is_given_and_begun_whole_or_not),
         cmocka_unit_test(a_lease_is_ended_whole_or_not), /* last: the VM has no identity behind it */
     };
 

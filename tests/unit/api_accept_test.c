@@ -324,6 +324,36 @@ a_grant_ends_with_its_epoch(void **state)
     goes_on(&c);
 }
 
+/* It need not wait for the next renewal: also when the word is said once more. */
+static void
+the_host_is_asked_for_its_report_at_once(void **state)
+{
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
+    struct lease_pull pull;
+    struct error err;
+
+    (void)state;
+    sim_put_back_new(&c, true, true);
+    sim_put_back_refused(&c, "disk-behind");
+    for (int i = 0; i < 2; i++) {
+        struct sim_word word = { .view = VIEW_RUN, .e = c.s.vm.epoch };
+
+        say_yes(&c);
+        assert_int_equal(sim_host_ask(&c.h, "GET", "/v1/host/pull?after=0", NULL), 200);
+        assert_int_equal(lease_pull_decode((const char *)the_api.body.data, the_api.body.len, &pull, &err), 0);
+        assert_int_equal(pull.n, 1);
+        assert_true(vm_uuid_equal(&pull.uuids[0], &c.s.vm.uuid));
+        word.pull = pull.pull;
+        c.s.vm.epoch = sim_host_say_all(&c.h, &c.s.vm.uuid, &word).e;
+        if (i == 0) { /* it shows another state before it proves this one */
+            sim_put_back_show(&c, true, false);
+            sim_put_back_refused(&c, "disk-behind");
+        }
+    }
+    assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
+    assert_int_equal(the_answer.type, ANSWER_RESOLVE);
+}
+
 /* The answer with the new epoch is lost: the host repeats its report. */
 static void
 the_hosts_report_may_be_repeated(void **state)
@@ -526,6 +556,7 @@ main(void)
         API_TEST(the_right_state_put_back_ends_the_grant),
         API_TEST(a_grant_is_good_for_ten_minutes),
         API_TEST(a_grant_ends_with_its_epoch),
+        API_TEST(the_host_is_asked_for_its_report_at_once),
         API_TEST(the_hosts_report_may_be_repeated),
         API_TEST(a_granted_proof_whose_answer_is_lost_is_made_again),
         API_TEST(without_something_that_was_refused_nothing_is_given),

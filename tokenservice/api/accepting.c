@@ -26,7 +26,9 @@ accepting_tell(struct service *s, const struct vm_account *a)
 
     vm_uuid_print(&a->id.uuid, uuid);
     snprintf(asker, sizeof asker, "accept:%s", uuid); /* nobody waits for it: its renewal would do */
-    (void)pulls_ask(s->pulls, a->stored.lease.hol, &a->id.uuid, asker, clock_monotonic_ms(), &is_new);
+    /* An earlier question that has ended is in its place: the second call asks anew. */
+    if (pulls_ask(s->pulls, a->stored.lease.hol, &a->id.uuid, asker, clock_monotonic_ms(), &is_new) != PULL_ASKED)
+        (void)pulls_ask(s->pulls, a->stored.lease.hol, &a->id.uuid, asker, clock_monotonic_ms(), &is_new);
     if (is_new)
         service_wake(s, "pull", a->stored.lease.hol);
 }

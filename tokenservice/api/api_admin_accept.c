@@ -87,25 +87,31 @@ hex_of(bool has, const uint8_t bytes[static 32])
 }
 
 static json_t *
+halves_of(unsigned behind)
+{
+    if (behind == (RATCHET_KEY | RATCHET_INDEX))
+        return json_pack("[s,s]", "disk", "tpm");
+    return json_pack("[s]", behind & RATCHET_KEY ? "disk" : "tpm");
+}
+
+static json_t *
 show(const struct vm_account *a, bool accepted)
 {
     const struct row_seen *seen = &a->id.seen;
-    json_t *halves = json_array(), *o;
     char uuid[VM_UUID_TEXT], ago[BEHIND_AGO_MAX];
+    json_t *o;
 
-    if (seen->behind & RATCHET_KEY)
-        json_array_append_new(halves, json_string("disk"));
-    if (seen->behind & RATCHET_INDEX)
-        json_array_append_new(halves, json_string("tpm"));
     vm_uuid_print(&a->id.uuid, uuid);
     behind_print_ago(seen->ago, ago);
     o = json_pack("{s:s,s:s,s:s,s:I,s:o,s:s,s:I,s:o,s:o,s:o,s:b}", "uuid", uuid, "name", a->id.name, "host",
-                  a->stored.lease.hol, "gen", (json_int_t)a->id.gen, "behind", halves, "step", ago, "seen",
+                  a->stored.lease.hol, "gen", (json_int_t)a->id.gen, "behind", halves_of(seen->behind), "step", ago, "seen",
                   (json_int_t)seen->ms, "cur", hex_of(seen->shown.has_cur, seen->shown.cur), "new",
                   hex_of(seen->shown.has_new, seen->shown.new_), "x", hex_of(seen->shown.has_x, seen->shown.x),
                   "accepted", accepted);
-    if (o && accepted)
-        json_object_set_new(o, "ends", json_integer(a->id.grant.ends_ms));
+    if (o && accepted && json_object_set_new(o, "ends", json_integer(a->id.grant.ends_ms)) < 0) {
+        json_decref(o);
+        return NULL;
+    }
     return o;
 }
 

@@ -125,12 +125,14 @@ take_seen(const struct vm_account *a, struct newest *n)
 {
     const struct row_seen *seen = &a->id.seen;
     bool disk = (seen->behind & RATCHET_KEY) != 0;
+    const char *problem = disk ? "disk-behind" : "tpm-behind";
     char ago[BEHIND_AGO_MAX], thumbprint[17];
 
-    if (!seen->has || (n->found && n->record.ms > seen->ms))
+    if (!seen->has || (n->found && (n->record.ms > seen->ms ||
+                                    (n->record.ms == seen->ms && strcmp(n->record.problem, problem) == 0))))
         return;
     n->found = true;
-    strcpy(n->record.problem, disk ? "disk-behind" : "tpm-behind");
+    strcpy(n->record.problem, problem);
     behind_print_ago(seen->ago, ago);
     hex_encode(disk ? seen->shown.cur : seen->shown.x, 8, thumbprint);
     snprintf(n->record.seen, sizeof n->record.seen, "%s, %s", thumbprint, ago);
