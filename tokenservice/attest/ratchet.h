@@ -57,8 +57,8 @@ bool ratchet_index_fits(const struct ratchet *r, const struct ratchet_shown *sho
 void ratchet_accept(struct ratchet *r, unsigned behind, const struct ratchet_shown *shown);
 
 /*
- * One proof that passed C4 in each of `halves`; a grant has ended with it.  `random`: 32 bytes that nobody knows, taken as v if a step
- * begins.  -1: out of memory or crypto; *r is then not to be stored.
+ * One proof that passed C4 in each of `halves`; a grant has ended with it.  `random`: 32 bytes that nobody knows,
+ * taken as v if a step begins.  -1: out of memory or crypto; *r is then not to be stored.
  */
 int ratchet_step(struct ratchet *r, unsigned halves, const struct ratchet_shown *shown,
                  const uint8_t random[static 32], struct ratchet_answer *ret, struct error *err);
