@@ -89,7 +89,7 @@ load_slots(struct prover *p, struct attempt *a, struct error *err)
         return -1;
     if (!a->cur) {
         if (slots_make(slots, SLOT_CUR, a->tpm ? SLOT_UNIQUE : SLOT_PRIVATE,
-                       &a->greeting.uuid, err) < 0 ||
+                       &a->greeting.uuid, a->greeting.session, err) < 0 ||
             slots_read(slots, SLOT_CUR, &a->cur, err) < 0)
             return -1;
         log_notice("event=secret-made kind=%s", a->tpm ? "unique" : "private");
@@ -126,7 +126,7 @@ prover_make_new(struct prover *p, struct attempt *a, struct error *err)
 
     if (a->new_ || p->step.done || a->greeting.epoch == 0 || a->no_step.code != ERROR_NONE)
         return 0;
-    if (stepper_make(&p->step, p->options.slots, &a->greeting.uuid, a->tpm, &a->new_, &failure) < 0) {
+    if (stepper_make(&p->step, p->options.slots, &a->greeting, a->tpm, &a->new_, &failure) < 0) {
         if (strcmp(failure.problem, "tpm-gone") == 0) {
             *err = failure;
             return -1;

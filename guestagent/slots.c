@@ -11,10 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/common/buf.h"
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
+#include "lib/crypto/hash.h"
 #include "lib/crypto/key.h"
 #include "lib/crypto/random.h"
+#include "lib/wire/fields.h"
 
 enum { WIPE_MAX = 1 << 20 }; /* no file of ours is that long */
 
@@ -383,23 +386,55 @@ slots_seal(const char *state_dir, slots_removed removed, void *context, struct s
     return 0;
 }
 
+/*
+ * HKDF(random, F(label, session)).  A memory that is restored twice, or resumed in a copy, makes the same random
+ * numbers again: what would be two runs had one next secret, and the older of them was not recognised.  The host
+ * chooses another session for each greeting.
+ */
+static int
+draw(uint64_t session, uint8_t ret[static SHA256_LEN], struct error *err)
+{
+    CLEANUP(buf_clear) struct buf info = BUF(64);
+    uint8_t random[SHA256_LEN];
+    int rc;
+
+    fields_add_text(&info, "virtid-slot-1");
+    fields_add_u64(&info, session);
+    if (!buf_ok(&info))
+        return error_sys(err, ENOMEM, "slot");
+    rc = random_bytes(random, sizeof random, err);
+    if (rc == 0)
+        rc = hash_hkdf(random, sizeof random, info.data, info.len, ret, err);
+    explicit_bzero(random, sizeof random);
+    return rc;
+}
+
+static int
+fill_unique(struct slot *slot, uint64_t session, struct error *err)
+{
+    for (size_t at = 0; at < SLOT_UNIQUE_LEN; at += SHA256_LEN) {
+        if (draw(session, slot->body + at, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* A private key has to be a valid scalar; random bytes nearly always are, but "nearly" is not a rule. */
 static int
-fill_body(struct slot *slot, struct error *err)
+fill_private(struct slot *slot, uint64_t session, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
 
-    if (slot->kind == SLOT_UNIQUE)
-        return random_bytes(slot->body, SLOT_UNIQUE_LEN, err);
-    if (key_generate(&key, err) < 0)
-        return -1;
-    key_private(key, slot->body);
-    return 0;
+    do {
+        if (draw(session, slot->body, err) < 0)
+            return -1;
+    } while (key_from_private(slot->body, &key, err) < 0 && err->code == ERROR_INPUT);
+    return key ? 0 : -1;
 }
 
 int
 slots_make(struct slots *s, enum slot_name which, uint8_t kind, const struct vm_uuid *uuid,
-           struct error *err)
+           uint64_t session, struct error *err)
 {
     CLEANUP(secret_free) struct secret *bytes = NULL;
     struct slot slot = { .kind = kind, .uuid = *uuid };
@@ -407,7 +442,7 @@ slots_make(struct slots *s, enum slot_name which, uint8_t kind, const struct vm_
 
     if (secret_new(SLOT_MAX, &bytes, err) < 0)
         return -1;
-    outcome = fill_body(&slot, err);
+    outcome = kind == SLOT_UNIQUE ? fill_unique(&slot, session, err) : fill_private(&slot, session, err);
     if (outcome == 0)
         bytes->len = slot_encode(&slot, bytes->bytes);
     explicit_bzero(&slot, sizeof slot);

@@ -51,9 +51,12 @@ int slots_forget_others(struct slots *slots, struct error *err);
 /* The encoded slot, checked. ERROR_MISSING: there is none; ERROR_INPUT: damaged. */
 int slots_read(struct slots *slots, enum slot_name which, struct secret **ret,
                struct error *err);
-/* A fresh `cur` or `new` where there is none: kind SLOT_UNIQUE or SLOT_PRIVATE; durable when this returns. */
+/*
+ * A fresh `cur` or `new` where there is none: kind SLOT_UNIQUE or SLOT_PRIVATE; durable when this returns.
+ * `session`: of the greeting it is made in, so that it is another also where random numbers come again.
+ */
 int slots_make(struct slots *slots, enum slot_name which, uint8_t kind,
-               const struct vm_uuid *uuid, struct error *err);
+               const struct vm_uuid *uuid, uint64_t session, struct error *err);
 /* G0 in a running agent: what the slots hold now is durable when this returns. */
 int slots_sync(struct slots *slots, struct error *err);
 /* A `cur` that can not be read is set aside as cur.bad. */

@@ -19,13 +19,14 @@ stepper_begin(struct stepper *s, struct slots *slots, uint64_t epoch, struct err
 }
 
 int
-stepper_make(struct stepper *s, struct slots *slots, const struct vm_uuid *uuid,
+stepper_make(struct stepper *s, struct slots *slots, const struct greeting *greeting,
              struct tpm_device *tpm, struct secret **ret_new, struct error *err)
 {
     /* Before the key is made: a TPM2_Clear in between makes it one of another run. */
     if (tpm && tpm_counters(tpm, &s->reset_count, &s->restart_count, err) < 0)
         return -1;
-    if (slots_make(slots, SLOT_NEW, tpm ? SLOT_UNIQUE : SLOT_PRIVATE, uuid, err) < 0)
+    if (slots_make(slots, SLOT_NEW, tpm ? SLOT_UNIQUE : SLOT_PRIVATE, &greeting->uuid,
+                   greeting->session, err) < 0)
         return -1;
     return slots_read(slots, SLOT_NEW, ret_new, err);
 }

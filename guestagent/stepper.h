@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guestagent/guest_channel.h"
 #include "guestagent/slots.h"
 #include "lib/common/error.h"
 #include "lib/tpm/tpm_device.h"
@@ -32,7 +33,7 @@ int stepper_begin(struct stepper *s, struct slots *slots, uint64_t epoch, struct
  * G1: a next key, where there is none; `tpm` may be NULL.  Durable when this returns; *ret_new is the slot, to be
  * shown with stepper_made() when its point is known.
  */
-int stepper_make(struct stepper *s, struct slots *slots, const struct vm_uuid *uuid,
+int stepper_make(struct stepper *s, struct slots *slots, const struct greeting *greeting,
                  struct tpm_device *tpm, struct secret **ret_new, struct error *err);
 void stepper_made(struct stepper *s, const uint8_t point[static 65]);
 

@@ -112,7 +112,7 @@ use_secret(struct slots *s, struct slot_acks *a)
 
     if (found == 0) {
         assert_false(a->used);
-        if (slots_make(s, SLOT_CUR, SLOT_PRIVATE, &OURS, &err) < 0)
+        if (slots_make(s, SLOT_CUR, SLOT_PRIVATE, &OURS, 7, &err) < 0)
             return -1;
         found = read_slot(s, SLOT_CUR, &secret);
     }
@@ -253,7 +253,7 @@ resolve_work(const char *folder, void *acks)
     if (next < 0 || (!a->resolved && next > 0 && slots_resolve(s, SLOT_NEW, &err) < 0))
         return -1;
     a->resolved = true;
-    if (!a->dropped && slots_make(s, SLOT_NEW, SLOT_PRIVATE, &OURS, &err) < 0)
+    if (!a->dropped && slots_make(s, SLOT_NEW, SLOT_PRIVATE, &OURS, 7, &err) < 0)
         return -1;
     if (slots_resolve(s, SLOT_CUR, &err) < 0)
         return -1;

@@ -1,11 +1,13 @@
 #!/bin/bash
-# A real guest's disk and vTPM are put back to a state of before: no token, and the operator is told; his word gives
-# the running guest its token, without a reboot.  What was right before is refused from then on.
+# A real guest's disk and vTPM are put back to a state of before, and later a saved memory is restored twice: no token,
+# and the operator is told; his word gives the running guest its token, without a reboot.  What was right before is
+# refused from then on.
 set -u
 # shellcheck source=tests/lib/system.sh
 . "$(dirname "$0")/../lib/system.sh"
 
 image=$box/var-lib/libvirt/images/back.raw
+file=/var/lib/libvirt/images/back.save
 tpm=$box/var-lib/libvirt/swtpm/$(uuid_of back)/tpm2/tpm2-00.permall
 
 keep() {
@@ -40,8 +42,11 @@ print(v)
 sys.exit(not (v["vtpm"]["fresh"] and v["secret"]["fresh"]))'
 }
 
+# The guest's memory may still hold a token for another audience.
+want=db
+
 has_none() {
-    ! guest 'virtid-agent token -a db' | grep -qE '[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]+\.'
+    ! guest "virtid-agent token -a $want" | grep -qE '[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]+\.'
 }
 
 shown_as() {
@@ -51,6 +56,14 @@ shown_as() {
 # The agent proves when a token is wanted.
 asked_and_refused() {
     has_none && why_says back 'disk-behind'
+}
+
+saved() {
+    virsh save back $file && inside cp $file $file.copy
+}
+
+has_wanted() {
+    ! has_none
 }
 
 stopped() {
@@ -83,8 +96,25 @@ ok the_guest_has_its_token test -n "$token"
 ok without_a_reboot in_same_boot
 ok both_have_stepped both_are_fresh "$token"
 ok its_generation_has_risen test "$(generation "$token")" = $((before + 1))
+
+must inside virtid audience add once --all
+must inside virtid audience add twice --all
+must saved
+must virsh restore $file
+want=once
+ok from_its_save_file_it_goes_on_as_ever host_wait 120 has_wanted
+must stopped
+must virsh restore $file.copy
+want=twice
+ok a_save_file_that_is_restored_twice_is_recognised host_wait 240 asked_and_refused
+booted=$(boot_id)
+ok an_operator_accepts_that_too inside virtid accept back --yes
+ok it_has_its_token_again host_wait 120 has_wanted
+ok in_the_boot_that_was_restored in_same_boot
+
 must stopped
 must put_back newer
 must virsh start back
+want=db
 ok what_was_right_before_is_refused host_wait 240 asked_and_refused
 done_testing

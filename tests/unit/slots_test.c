@@ -107,7 +107,7 @@ an_empty_folder_gets_a_lasting_secret(void **state)
 
     assert_int_equal(slots_read(s, SLOT_CUR, &first, &err), -1);
     assert_int_equal(err.code, ERROR_MISSING);
-    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &OURS, &err), 0);
+    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &OURS, 7, &err), 0);
     assert_int_equal(slots_read(s, SLOT_CUR, &first, &err), 0);
     path_of(*state, "cur", path);
     assert_int_equal(stat(path, &st), 0);
@@ -126,9 +126,9 @@ a_unique_slot_has_64_random_bytes(void **state)
     CLEANUP(secret_free) struct secret *b = NULL;
     struct error err = { 0 };
 
-    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_UNIQUE, &OURS, &err), 0);
+    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_UNIQUE, &OURS, 7, &err), 0);
     assert_int_equal(slots_read(s, SLOT_CUR, &a, &err), 0);
-    assert_int_equal(slots_make(s, SLOT_NEW, SLOT_UNIQUE, &OURS, &err), 0);
+    assert_int_equal(slots_make(s, SLOT_NEW, SLOT_UNIQUE, &OURS, 7, &err), 0);
     assert_int_equal(slots_read(s, SLOT_NEW, &b, &err), 0);
     assert_int_equal(a->len, 81);
     assert_false(secret_equal(a->bytes + 17, b->bytes + 17, 64));
@@ -209,7 +209,7 @@ the_slot_of_another_vm_is_set_aside_and_comes_back_for_it(void **state)
     assert_int_equal(slots_claim(s, &OURS, &foreign, &err), 0);
     assert_true(foreign);
     assert_int_equal(body_of(*state, "cur"), -1);
-    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &OURS, &err), 0);
+    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &OURS, 7, &err), 0);
     /* It was a false greeting: nothing was accepted, the old secret is back. */
     assert_int_equal(slots_claim(s, &THEIRS, &foreign, &err), 0);
     assert_int_equal(body_of(*state, "cur"), 1);
@@ -228,9 +228,9 @@ two_false_greetings_do_not_lose_the_first_secret(void **state)
     put(*state, "cur", &OURS, 1);
     s = opened(*state);
     assert_int_equal(slots_claim(s, &THEIRS, &foreign, &err), 0);
-    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &THEIRS, &err), 0);
+    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &THEIRS, 7, &err), 0);
     assert_int_equal(slots_claim(s, &third, &foreign, &err), 0);
-    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &third, &err), 0);
+    assert_int_equal(slots_make(s, SLOT_CUR, SLOT_PRIVATE, &third, 7, &err), 0);
     assert_int_equal(slots_claim(s, &OURS, &foreign, &err), 0);
     assert_int_equal(body_of(*state, "cur"), 1);
 }
@@ -307,9 +307,9 @@ work(const char *folder)
     bool foreign;
 
     if (slots_open(folder, &s, &err) < 0 || slots_claim(s, &OURS, &foreign, &err) < 0 ||
-        slots_make(s, SLOT_NEW, SLOT_PRIVATE, &OURS, &err) < 0 ||
+        slots_make(s, SLOT_NEW, SLOT_PRIVATE, &OURS, 7, &err) < 0 ||
         slots_resolve(s, SLOT_NEW, &err) < 0 ||
-        slots_make(s, SLOT_NEW, SLOT_PRIVATE, &OURS, &err) < 0 ||
+        slots_make(s, SLOT_NEW, SLOT_PRIVATE, &OURS, 7, &err) < 0 ||
         slots_resolve(s, SLOT_CUR, &err) < 0)
         _exit(99);
     slots_close(s);
