@@ -35,4 +35,9 @@ tell no_typedef_hides_a_struct "$(ours -name '*.[ch]' |
     xargs grep -nE '^typedef (struct|union)' 2>/dev/null)"
 tell no_file_is_longer_than_600_lines "$(ours -name '*.[ch]' |
     xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 ": " $1 " lines" }')"
+# One that no module.am names is neither run nor packed.
+tell every_test_is_run "$(find tests -name '[0-9]*.sh' -o -name '*_test.c' -o -name '*_fuzz.c' | sort | while IFS= read -r test; do
+    name=${test%.c}
+    grep -rqF --include=module.am -e "${name#tests/}" . || echo "$test"
+done)"
 echo "1..$n"
