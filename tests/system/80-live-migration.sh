@@ -15,10 +15,15 @@ for name in sys.argv[1].split("."):
 print(at)' "$2"
 }
 
+# The lease is here with the guest's first proof; until both ratchets have stepped it serves the token it had.
 same_identity_new_epoch() {
     local before=$token
 
-    token=$(on "$1" has_token moving 60) || { echo "$token"; return 1; }
+    for _ in {1..15}; do
+        token=$(on "$1" has_token moving 60) || { echo "$token"; return 1; }
+        [ "$(member "$before" virtid.epoch)" = "$(member "$token" virtid.epoch)" ] || break
+        sleep 2
+    done
     [ "$(member "$before" sub)" = "$(member "$token" sub)" ] &&
         [ "$(member "$before" virtid.factors)" = "$(member "$token" virtid.factors)" ] &&
         [ "$(member "$before" virtid.gen)" = "$(member "$token" virtid.gen)" ] &&
