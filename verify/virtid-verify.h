@@ -62,7 +62,7 @@ struct virtid_options {
     long timeout_ms;        /* of one fetch; 0: 10000 */
     /*
      * Refuse tokens of a lower generation: from before an older state of the VM was taken back (`virtid accept`)
-     * or its TPM was lost.  0: any.
+     * or its identity was begun anew.  0: any.
      */
     int64_t min_generation;
 };

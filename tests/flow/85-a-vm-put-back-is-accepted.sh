@@ -78,7 +78,6 @@ check with_another_generation test "$(claim "$SERVICE/older" "t['gen']")" -eq 2
 cp -a "$SERVICE/a" "$SERVICE/mixed"
 check it_steps_again boot a newest 60
 check the_service_may_do_it_itself says changed admin set shop-vm --restore auto
-rm -r "$SERVICE/newer" 2>/dev/null
 cp -a "$SERVICE/a" "$SERVICE/newer"
 rm -r "$SERVICE/newer/1/disk"
 cp -a "$SERVICE/mixed/1/disk" "$SERVICE/newer/1/disk"

@@ -28,12 +28,8 @@ print([vm.get(k) for k in ("uuid", "ek_sha256", "ek_origin", "has_secret", "has_
 
 # The domain is provisioned and runs on a, and everything that must stay as it is has been written down.
 moving_up() {
-    local n
-
     two_hosts_up
-    for ((n = 1; n <= AUDIENCES; n++)); do
-        echo "virtid audience add a$n --all"
-    done | host_enter "$boxes/a" sh >/dev/null
+    must on a audiences $AUDIENCES
     echo 0 >"$boxes/asked"
     must on a define moving channel marker
     must on a provisioned moving

@@ -168,6 +168,11 @@ why_says() {
     inside virtid why "$1" | grep -qE "$2"
 }
 
+# audiences N: a1 to aN, for any VM; a token that was never asked for needs a proof of its own.
+audiences() {
+    seq -f 'virtid audience add a%g --all' "$1" | inside sh >/dev/null
+}
+
 # has_token DOMAIN [SECONDS]: until the agent in a tiny guest has a token for db; prints it.
 has_token() {
     local token i

@@ -69,9 +69,7 @@ boots_again() {
 }
 
 stack_up
-for n in $(seq 60); do
-    echo "virtid audience add a$n --all"
-done | host_enter "$box" sh >/dev/null
+must audiences 60
 must define busy marker channel
 must provisioned busy
 must virsh start busy

@@ -258,9 +258,9 @@ check_ratchets(const struct prove *p, const struct proof_service *s, const struc
         ret->behind |= RATCHET_KEY;
     if (proof_index_is_behind(p, required_factors(a), a, ret))
         ret->behind |= RATCHET_INDEX;
-    (void)proof_ratchet(p, a, ret, &shown);
     if (!ret->behind)
         return 0;
+    (void)proof_ratchet(p, a, ret, &shown);
     if (grant_shown(&shown, &ret->shown, err) < 0)
         return -1;
     /* A TPM that shows no index has lost its own: nobody's word brings that back. */
