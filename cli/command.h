@@ -48,6 +48,8 @@ int cmd_disable(const struct cli *cli, int argc, char **argv);
 int cmd_place(const struct cli *cli, int argc, char **argv);
 int cmd_accept(const struct cli *cli, int argc, char **argv);
 int cmd_retire(const struct cli *cli, int argc, char **argv);
+int cmd_recovery_show(const struct cli *cli, int argc, char **argv);
+int cmd_recovery_finish(const struct cli *cli, int argc, char **argv);
 int cmd_list(const struct cli *cli, int argc, char **argv);
 int cmd_info(const struct cli *cli, int argc, char **argv);
 int cmd_why(const struct cli *cli, int argc, char **argv);

@@ -65,6 +65,12 @@ const struct command command_table[] = {
       cmd_accept },
     { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
       "  --yes                 do not ask\n", cmd_retire },
+    { "recovery show", "[--audit FILE]", "after the service's database was restored: what it lacked, who is not heard yet",
+      "  --audit FILE          a log of virtid-tokend that was kept elsewhere (-: stdin): lists what operators\n"
+      "                        said after the backup was made\n",
+      cmd_recovery_show },
+    { "recovery finish", "[--yes]", "the restored database is in order: enrol and place VMs again",
+      "  --yes                 do not ask\n", cmd_recovery_finish },
     { "list", "[DOMAIN...]", "identities: state, host, lease, factors", "", cmd_list },
     { "info", "DOMAIN...", "all that is known of an identity", "", cmd_info },
     { "why", "DOMAIN...", "walk the flow: where a VM stands, what was seen, what repairs it", "",

@@ -7,6 +7,8 @@ _virtid()
         mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | cut -d' ' -f1 | sort -u)" -- "$cur")
     elif [ "$COMP_CWORD" -eq 2 ] && printf '%s\n' "$words" | grep -q "^${COMP_WORDS[1]} "; then
         mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | sed -n "s/^${COMP_WORDS[1]} //p")" -- "$cur")
+    elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --audit ]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --mode ]; then
         mapfile -t COMPREPLY < <(compgen -W "loose strict observe host" -- "$cur")
     elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --restore ]; then

@@ -83,6 +83,7 @@ struct vm {
     enum lease_answer answer;  /* last one, 0 none */
     char holder[NAME_HOST_MAX + 1];
     int64_t holder_seconds;
+    bool show;                 /* the service wants our receipt of it */
     bool told_no_right;        /* that it runs here without right was said, and is so still */
     bool asking;               /* what the service knows of it is on the way */
     int64_t next_ask_ms;
@@ -137,6 +138,7 @@ struct hostd {
     char service_problem[300], service_problem_name[32]; /* the second as in lib/wire/problem.h, or "" */
     bool has_clock;                    /* how far the service's clock is ahead was measured */
     int64_t clock_ahead_ms;
+    bool showing;              /* receipts are on their way */
     int64_t service_since_ms, next_report_ms, next_bundle_ms, next_renew_ms, next_resolve_ms;
     struct event *tick, *report_soon;
     /* Hook and operator. */

@@ -50,6 +50,7 @@ struct vm_record {
     size_t n_ends;
     uint8_t receipt[RECEIPT_MAX];
     size_t receipt_len;
+    uint64_t receipt_ver, receipt_row_ver; /* as the service said with it */
     struct step_record steps[STEP_COUNT];
     uint8_t ek[RECORD_EK_MAX];
     size_t ek_len;

@@ -13,6 +13,7 @@
 #include "plugin/hook_health.h"
 #include "plugin/modes.h"
 #include "plugin/provision.h"
+#include "plugin/receipts.h"
 #include "plugin/service.h"
 #include "plugin/vms.h"
 
@@ -54,6 +55,8 @@ add_vm(struct request *r, struct vm *vm)
     into->view = present_view(vm);
     into->k = vm->record.run_k;
     into->e = vm->record.e;
+    into->ver = vm->record.receipt_ver;
+    into->row_ver = vm->record.receipt_row_ver;
     into->kk = into->view == VIEW_RUN ? vm_hand_over_judged(vm) : vm->record.kn;
     r->vms[r->job.report.n_vms] = vm;
     r->generation[r->job.report.n_vms] = vm->generation;
@@ -138,19 +141,6 @@ drop_acknowledged(struct vm *vm, uint64_t acked_seq)
     return true;
 }
 
-static bool
-keep_receipt(struct vm *vm, const struct lease_result *result)
-{
-    struct vm_record *r = &vm->record;
-
-    if (result->receipt_len == 0 || (result->receipt_len == r->receipt_len &&
-                                     memcmp(result->receipt, r->receipt, r->receipt_len) == 0))
-        return false;
-    memcpy(r->receipt, result->receipt, result->receipt_len);
-    r->receipt_len = result->receipt_len;
-    return true;
-}
-
 /* A hand-over goes on until libvirt shows that nothing leaves. */
 static void
 look_for_job(const struct vm *vm)
@@ -206,8 +196,7 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
     bool new_epoch = false, save;
 
     save = drop_acknowledged(vm, result->acked_seq);
-    if (result->answer != LEASE_GRACE)
-        save |= keep_receipt(vm, result);
+    save |= receipts_take(vm, result);
     vm->answer = result->answer;
     modes_take(vm, result->mode);
     vm->holder_seconds = result->seconds_left;
@@ -370,6 +359,7 @@ request_is_done(void *context)
     if (r->job.has_clock)
         service_take_clock(hostd, r->job.ahead_ms);
     take_results(r);
+    receipts_show(hostd);
     /* A refusal of the whole request (our certificate, a bad clock) is as good as no service. */
     set_service(hostd, r->job.failed == 0 || is_too_much(r), &r->job.error);
     if (r->done)

@@ -83,6 +83,8 @@ vm_record_encode(const struct vm_record *r, struct buf *into, struct error *err)
                   encode_ends(r), "steps", encode_steps(r));
     if (!o || (r->mode != MODE_OF_HOST && json_object_set_new(o, "mode", json_string(lease_mode_name(r->mode))) < 0) ||
         (r->receipt_len && json_set_bytes(o, "receipt", r->receipt, r->receipt_len) < 0) ||
+        (r->receipt_ver && json_object_set_new(o, "receipt_ver", json_integer((json_int_t)r->receipt_ver)) < 0) ||
+        (r->receipt_row_ver && json_object_set_new(o, "receipt_row_ver", json_integer((json_int_t)r->receipt_row_ver)) < 0) ||
         (r->ek_len && json_set_bytes(o, "ek", r->ek, r->ek_len) < 0) ||
         (r->has_x0 && json_set_bytes(o, "x0", r->x0, sizeof r->x0) < 0) ||
         (r->has_point && json_set_bytes(o, "secret", r->point, sizeof r->point) < 0) ||
@@ -208,7 +210,8 @@ decode_public(const json_t *o, struct vm_record *r, struct error *err)
         json_get_bytes(o, "ek", true, r->ek, sizeof r->ek, &r->ek_len, err) < 0 ||
         json_get_bytes(o, "x0", true, r->x0, sizeof r->x0, &x0, err) < 0 ||
         json_get_bytes(o, "secret", true, r->point, sizeof r->point, &point, err) < 0 ||
-        get_number(o, "disk", &r->disk, err) < 0)
+        get_number(o, "receipt_ver", &r->receipt_ver, err) < 0 ||
+        get_number(o, "receipt_row_ver", &r->receipt_row_ver, err) < 0 || get_number(o, "disk", &r->disk, err) < 0)
         return -1;
     if ((x0 && x0 != sizeof r->x0) || (point && point != sizeof r->point))
         return error_set(err, ERROR_INPUT, "\"x0\" or \"secret\" has a wrong length");

@@ -21,7 +21,7 @@ enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 struct options {
     const char *config;
     int ready_fd;
-    bool check_config, accept_clock, verbose;
+    bool check_config, accept_clock, recovery, verbose;
 };
 
 static void
@@ -40,6 +40,8 @@ print_help(void)
         "  --check-config  read the configuration, say what is wrong with it, and end\n"
         "  --accept-clock  the clock is right, although it was ahead when the newest audit\n"
         "                  record was made: grant again\n"
+        "  --recovery      the database was restored from a backup: enrol and place nobody before\n"
+        "                  \"virtid recovery finish\"\n"
         "  --verbose       also log what is of use to developers only\n"
         "  --help, --version\n"
         "\n"
@@ -70,6 +72,7 @@ read_options(int argc, char **argv, struct options *ret)
         { "ready-fd", required_argument, NULL, 'r' },
         { "check-config", no_argument, NULL, 'k' },
         { "accept-clock", no_argument, NULL, 'a' },
+        { "recovery", no_argument, NULL, 'R' },
         { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
@@ -92,6 +95,8 @@ read_options(int argc, char **argv, struct options *ret)
             ret->check_config = true;
         else if (option == 'a')
             ret->accept_clock = true;
+        else if (option == 'R')
+            ret->recovery = true;
         else if (option == 'v')
             ret->verbose = true;
         else if (option != 'r' || read_number(optarg, &ret->ready_fd) < 0)
@@ -128,6 +133,7 @@ main(int argc, char **argv)
         return EXIT_DONE;
     }
     conf.accept_clock = options.accept_clock;
+    conf.recovery = options.recovery;
     if (tokend_new(&conf, &tokend, &err) < 0 ||
         tokend_run(tokend, options.ready_fd, &err) < 0) {
         log_error(&err, "virtid-tokend ends");

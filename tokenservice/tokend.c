@@ -233,6 +233,7 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     s->clock_ms = clock_realtime_ms;
     s->enrol_placed = t->conf->enrol_placed;
     s->accept_clock = t->conf->accept_clock;
+    s->begin_recovery = t->conf->recovery;
     snprintf(path, sizeof path, "%s/tokend.db", t->conf->state_dir);
     if (mint_new(signer_fd, &s->mint, err) < 0 ||
         store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||

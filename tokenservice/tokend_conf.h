@@ -19,6 +19,7 @@ struct tokend_conf {
     const char *service_user, *signer_user;
     bool enrol_placed, test;
     bool accept_clock; /* not of the file: an option of one start */
+    bool recovery;     /* likewise */
     char hosts_advertised[256]; /* in join codes; "" until the port is known */
     const char *first_name;
 };

@@ -14,7 +14,11 @@
 #include "lib/common/error.h"
 #include "lib/crypto/key.h"
 
-enum { X509_DER_MAX = 8192, X509_CHAIN_MAX = 3 };
+enum {
+    X509_DER_MAX = 8192,
+    X509_CHAIN_MAX = 3,
+    X509_BACKDATE = 300, /* seconds: not_before is that long before a certificate is made, since clocks differ */
+};
 
 enum x509_kind {
     X509_CA_HOST,    /* self-signed, 10 years; signs server, host, admin certificates */

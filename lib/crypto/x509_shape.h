@@ -15,7 +15,7 @@
 #include "lib/common/error.h"
 #include "lib/crypto/x509.h"
 
-enum { X509_BACKDATE = 300 /* seconds: clocks differ */, X509_NAME_MAX = 1024 };
+enum { X509_NAME_MAX = 1024 };
 
 bool x509_is_ca(enum x509_kind kind);
 

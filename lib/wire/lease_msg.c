@@ -208,6 +208,7 @@ encode_vm(json_t *array, const struct lease_report_vm *vm, struct error *err)
         json_object_set_new(o, "view", json_string(view)) < 0 ||
         json_object_set_new(o, "k", json_boolean(vm->k)) < 0 ||
         set_u64(o, "e", vm->e) < 0 || set_u64(o, "kk", vm->kk) < 0 ||
+        (vm->ver && set_u64(o, "ver", vm->ver) < 0) || (vm->row_ver && set_u64(o, "row_ver", vm->row_ver) < 0) ||
         json_array_append(array, o) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
     return 0;
@@ -258,13 +259,14 @@ decode_vm(const json_t *o, struct lease_report_vm *ret, struct error *err)
     const json_t *ends;
     uint64_t after = 0;
 
-    if (json_only(o, "uuid ends view k e kk", err) < 0 ||
+    if (json_only(o, "uuid ends view k e kk ver row_ver", err) < 0 ||
         get_uuid(o, &ret->uuid, err) < 0 ||
         json_get_array(o, "ends", false, LEASE_ENDS_MAX, &ends, err) < 0 ||
         get_view(o, &ret->view, err) < 0 ||
         json_get_bool(o, "k", false, &ret->k, err) < 0 ||
         get_u64(o, "e", false, &ret->e, err) < 0 ||
-        get_u64(o, "kk", false, &ret->kk, err) < 0)
+        get_u64(o, "kk", false, &ret->kk, err) < 0 || get_u64(o, "ver", true, &ret->ver, err) < 0 ||
+        get_u64(o, "row_ver", true, &ret->row_ver, err) < 0)
         return -1;
     ret->n_ends = json_array_size(ends);
     for (size_t i = 0; i < ret->n_ends; i++) {
@@ -375,6 +377,8 @@ encode_result(json_t *array, const struct lease_result *r, struct error *err)
          set_u64(o, "seconds_left", (uint64_t)r->seconds_left) < 0) ||
         (r->receipt_len &&
          json_set_bytes(o, "receipt", r->receipt, r->receipt_len) < 0) ||
+        (r->ver && set_u64(o, "ver", r->ver) < 0) || (r->row_ver && set_u64(o, "row_ver", r->row_ver) < 0) ||
+        (r->show && json_object_set_new(o, "show", json_true()) < 0) ||
         set_u64(o, "acked_seq", r->acked_seq) < 0 || json_array_append(array, o) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
     return 0;
@@ -402,7 +406,7 @@ decode_result(const json_t *o, struct lease_result *ret, struct error *err)
     const char *answer, *holder = "", *mode = "host";
 
     memset(ret, 0, sizeof *ret);
-    if (json_only(o, "uuid answer mode e nx holder seconds_left receipt acked_seq", err) <
+    if (json_only(o, "uuid answer mode e nx holder seconds_left receipt ver row_ver show acked_seq", err) <
             0 ||
         get_uuid(o, &ret->uuid, err) < 0 ||
         json_get_string(o, "answer", false, 16, &answer, err) < 0 ||
@@ -416,6 +420,8 @@ decode_result(const json_t *o, struct lease_result *ret, struct error *err)
             0 ||
         json_get_bytes(o, "receipt", true, ret->receipt, RECEIPT_MAX, &ret->receipt_len,
                        err) < 0 ||
+        get_u64(o, "ver", true, &ret->ver, err) < 0 || get_u64(o, "row_ver", true, &ret->row_ver, err) < 0 ||
+        json_get_bool(o, "show", true, &ret->show, err) < 0 ||
         get_u64(o, "acked_seq", false, &ret->acked_seq, err) < 0)
         return -1;
     if (holder[0] && !name_is_host(holder))

@@ -1,8 +1,8 @@
 /*
  * lease_msg.h - reports of a host and what the service answers (docs/PROTOCOL-lease.md, 5)
  *
- * Report: {"host","boot","seq","hook"?,"pull"?,"vms":[{"uuid","ends":[{"view","e","seq"}],"view","k","e","kk"}]}
- * Answer: {"vms":[{"uuid","answer","mode"?,"e"?,"nx"?,"receipt"?,"acked_seq"}]}
+ * Report: {"host","boot","seq","hook"?,"pull"?,"vms":[{"uuid","ends":[{"view","e","seq"}],"view","k","e","kk","ver"?,"row_ver"?}]}
+ * Answer: {"vms":[{"uuid","answer","mode"?,"e"?,"nx"?,"receipt"?,"ver"?,"row_ver"?,"show"?,"acked_seq"}]}
  * acquire and handover are reports of one VM with an "op"; "op":"ask" asks what acquire would be answered.
  * Pull, what the service wants to hear now: {"pull":n,"uuids":[..]}.  Names of views and answers are those of the model.
  */
@@ -33,7 +33,7 @@ enum lease_mode { MODE_OF_HOST, MODE_LOOSE, MODE_STRICT, MODE_OBSERVE };
 const char *lease_mode_name(enum lease_mode m); /* "host", "loose", "strict", "observe" */
 int lease_mode_find(const char *name, enum lease_mode *ret, struct error *err);
 
-enum { LEASE_HOOK_MAX = 15, LEASE_ENDS_MAX = 16, LEASE_VMS_MAX = 32 /* of one request; a host with more sends several */, RECEIPT_MAX = 1024 };
+enum { LEASE_HOOK_MAX = 15, LEASE_ENDS_MAX = 16, LEASE_VMS_MAX = 32 /* of one request; a host with more sends several */, RECEIPT_MAX = 8192 };
 
 struct lease_end {
     enum lease_view view;
@@ -47,6 +47,7 @@ struct lease_report_vm {
     enum lease_view view;
     bool k; /* the run came in by migration */
     uint64_t e, kk;
+    uint64_t ver, row_ver; /* of the newest receipt that the host has; 0 none */
 };
 struct lease_report {
     char host[NAME_HOST_MAX + 1];
@@ -65,8 +66,10 @@ struct lease_result {
     uint64_t e, nx, acked_seq;
     char holder[NAME_HOST_MAX + 1]; /* with foreign, moving: who has it; else "" */
     int64_t seconds_left;           /* of the holder's lease; 0 lapsed */
-    uint8_t receipt[RECEIPT_MAX];   /* F(...) || signature(64) */
+    uint8_t receipt[RECEIPT_MAX];   /* F(...) || signature(64); when it is newer than the host's */
     size_t receipt_len;
+    uint64_t ver, row_ver;          /* of that receipt: the lease, and the account (0: that is not in it) */
+    bool show;                      /* the host has a newer one: nothing was taken in before it is shown */
 };
 int lease_report_encode(const struct lease_report *r, struct buf *into, struct error *err);
 int lease_report_decode(const char *text, size_t len, struct lease_report *ret,

@@ -214,6 +214,58 @@ enroll_vm(struct enroll *enroll, const struct vm_uuid *uuid, json_t **ret, struc
     return ask(enroll, "GET", path, NULL, ret, err);
 }
 
+static json_t *
+receipts_body(const struct enroll_receipts *r)
+{
+    CLEANUP(json_decref) json_t *body = json_object();
+    json_t *list = json_array();
+
+    if (!body || json_object_set_new(body, "receipts", list) < 0)
+        return NULL;
+    for (size_t i = 0; i < r->n; i++) {
+        CLEANUP(json_decref) json_t *one = json_object();
+
+        if (!one || json_set_bytes(one, "bytes", r->of[i].bytes, r->of[i].len) < 0 ||
+            json_array_append(list, json_object_get(one, "bytes")) < 0)
+            return NULL;
+    }
+    return STEAL(body);
+}
+
+int
+enroll_show_receipts(struct enroll *enroll, struct enroll_receipts *r, struct error *err)
+{
+    CLEANUP(json_decref) json_t *body = receipts_body(r);
+    CLEANUP(json_decref) json_t *answer = NULL;
+    const json_t *words;
+
+    if (!body)
+        return error_sys(err, ENOMEM, "receipts");
+    if (ask(enroll, "POST", "/v1/host/receipts", body, &answer, err) < 0 ||
+        json_get_array(answer, "receipts", false, ENROLL_RECEIPTS_MAX, &words, err) < 0)
+        return error_wrap(err, "receipts");
+    if (json_array_size(words) != r->n)
+        return error_set(err, ERROR_INPUT, "receipts: %zu answers to %zu", json_array_size(words), r->n);
+    for (size_t i = 0; i < r->n; i++) {
+        const char *word = json_string_value(json_array_get(words, i));
+
+        r->of[i].refused = word && strcmp(word, "refused") == 0;
+    }
+    return 0;
+}
+
+int
+enroll_show_certificates(struct enroll *enroll, struct error *err)
+{
+    const struct buf *proof = &enroll->identity->proof_cert;
+    CLEANUP(json_decref) json_t *body = json_object();
+    CLEANUP(json_decref) json_t *answer = NULL;
+
+    if (!body || json_set_bytes(body, "proof_cert", proof->data, proof->len) < 0)
+        return error_sys(err, ENOMEM, "certificates");
+    return ask(enroll, "POST", "/v1/host/certificates", body, &answer, err) < 0 ? error_wrap(err, "certificates") : 0;
+}
+
 int
 enroll_renew(struct enroll *enroll, const char *state_dir, struct error *err)
 {

@@ -82,6 +82,22 @@ int enroll_account(struct enroll *enroll, const struct enroll_account *account,
 int enroll_bundle(struct enroll *enroll, uint8_t ret[static BUNDLE_MAX], size_t *ret_len,
                   struct error *err);
 
+enum { ENROLL_RECEIPTS_MAX = 16, ENROLL_RECEIPTS_ROOM = 11000 /* bytes of all of them: a request is HTTP_BODY_MAX */ };
+
+struct enroll_receipts {
+    size_t n;
+    struct {
+        uint8_t bytes[RECEIPT_MAX];
+        size_t len;
+        bool refused; /* the service has not made it, or can not use it */
+    } of[ENROLL_RECEIPTS_MAX];
+};
+/* What it signed before, for a service whose database is older; says of each whether it was refused. */
+int enroll_show_receipts(struct enroll *enroll, struct enroll_receipts *receipts, struct error *err);
+
+/* Both of this host's certificates: the service answered "certificate-unknown". */
+int enroll_show_certificates(struct enroll *enroll, struct error *err);
+
 /* What the service knows of a VM (an object for `virtid why`). */
 int enroll_vm(struct enroll *enroll, const struct vm_uuid *uuid, json_t **ret, struct error *err);
 

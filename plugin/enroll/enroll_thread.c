@@ -53,6 +53,8 @@ run_kind(struct enroll_thread *t, struct enroll_job *job)
         return enroll_renew(t->enroll, t->state_dir, &job->error);
     case ENROLL_JOB_VM:
         return enroll_vm(t->enroll, &job->uuid, &job->vm, &job->error);
+    case ENROLL_JOB_RECEIPTS:
+        return enroll_show_receipts(t->enroll, job->receipts, &job->error);
     case ENROLL_JOB_REPORT:
         break;
     }
@@ -68,6 +70,10 @@ run(struct enroll_thread *t, struct enroll_job *job)
     job->sent_ms = clock_monotonic_ms();
     job->failed = open_connection(t, &job->error);
     if (job->failed == 0)
+        job->failed = run_kind(t, job);
+    /* Its database was restored, and is older than our certificates. */
+    if (job->failed < 0 && strcmp(job->error.problem, "certificate-unknown") == 0 &&
+        enroll_show_certificates(t->enroll, &job->error) == 0)
         job->failed = run_kind(t, job);
     if (job->failed < 0) /* a connection in doubt: the next job begins afresh */
         close_connection(t);

@@ -17,7 +17,7 @@
 #include "lib/wire/lease_msg.h"
 #include "plugin/enroll/enroll.h"
 
-enum enroll_job_kind { ENROLL_JOB_REPORT, ENROLL_JOB_BUNDLE, ENROLL_JOB_RENEW, ENROLL_JOB_VM };
+enum enroll_job_kind { ENROLL_JOB_REPORT, ENROLL_JOB_BUNDLE, ENROLL_JOB_RENEW, ENROLL_JOB_VM, ENROLL_JOB_RECEIPTS };
 
 struct enroll_job {
     enum enroll_job_kind kind;
@@ -31,6 +31,7 @@ struct enroll_job {
     int64_t ahead_ms;
     uint8_t bundle[BUNDLE_MAX];
     size_t bundle_len;
+    struct enroll_receipts *receipts;    /* of ENROLL_JOB_RECEIPTS; the job's owner's */
     struct vm_uuid uuid;                 /* of ENROLL_JOB_VM */
     json_t *vm;                          /* what the service knows of it; the job's owner's */
     int failed;                          /* -1 with `error` */

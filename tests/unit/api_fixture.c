@@ -57,6 +57,7 @@ api_fixture_open(struct error *err)
     s->clock_ms = moved_clock;
     s->own_uid = 4711;
     s->accept_clock = the_api.accept_clock;
+    s->begin_recovery = the_api.recovery;
     strcpy(s->hosts_advertised, "id.example.test:8444");
     database(path, "");
     return store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ? -1 : 0;
@@ -88,7 +89,7 @@ api_fixture_new(void **state)
         return -1;
     the_api.skew_ms = the_api.frozen_ms = 0;
     the_api.uid = 0;
-    the_api.accept_clock = false;
+    the_api.accept_clock = the_api.recovery = false;
     the_api.host_header = NULL;
     memset(the_api.exporter, 7, sizeof the_api.exporter);
     open_service();
@@ -98,13 +99,13 @@ api_fixture_new(void **state)
 int
 api_fixture_free(void **state)
 {
-    static const char *const TAILS[] = { "", "-wal", "-shm" };
+    static const char *const TAILS[] = { "", "-wal", "-shm", ".backup" };
     char path[128];
 
     (void)state;
     api_fixture_close();
     buf_clear(&the_api.body);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof TAILS / sizeof TAILS[0]; i++) {
         database(path, TAILS[i]);
         unlink(path);
     }
@@ -369,11 +370,9 @@ sim_host_say_all(struct sim_host *h, const struct vm_uuid *uuid, const struct si
     report.op = word->op;
     report.pull = word->pull;
     report.n_vms = 1;
-    report.vms[0] = (struct lease_report_vm){ .uuid = *uuid,
-                                              .view = is_end ? VIEW_OFF : word->view,
-                                              .k = word->k,
-                                              .e = word->e,
-                                              .kk = word->kk };
+    report.vms[0] = (struct lease_report_vm){ .uuid = *uuid, .view = is_end ? VIEW_OFF : word->view, .k = word->k,
+                                              .e = word->e, .kk = word->kk, .ver = word->ver,
+                                              .row_ver = word->row_ver };
     if (is_end) {
         report.vms[0].n_ends = 1;
         report.vms[0].ends[0] =

@@ -18,6 +18,7 @@ struct api_fixture {
     http_handler *answer; /* NULL: route_answer() */
     int64_t frozen_ms;    /* the service's clock stands still here, if not 0 */
     bool accept_clock;    /* at the next start */
+    bool recovery;        /* likewise */
     int64_t skew_ms;      /* the service's clock is this far from the real one */
     uint8_t exporter[32]; /* of the next requests */
     uid_t uid;            /* of the admin socket's peer */
@@ -82,7 +83,7 @@ struct lease_result sim_host_say(struct sim_host *h, const struct vm_uuid *uuid,
 struct sim_word {
     enum lease_view view;
     bool k, same_seq; /* same_seq: the report before, once more */
-    uint64_t e, kk, pull;
+    uint64_t e, kk, pull, ver, row_ver;
     enum lease_op op;
     const char *boot; /* NULL: the one of all of them */
 };

@@ -132,6 +132,7 @@ refused_as(struct sim_stepper *s, const struct sim_host *h, const char *problem)
     memcpy(after.row, before.row, sizeof after.row);
     memcpy(after.mac, before.mac, sizeof after.mac);
     after.row_len = before.row_len;
+    after.row_ver = before.row_ver;
     assert_memory_equal(&before, &after, sizeof before);
     assert_int_equal(api_audit_count(), records + 1);
     sim_assert_shown(&s->vm, "state", problem);

@@ -54,7 +54,7 @@ full_record(void)
 {
     struct vm_record r = { .name = "web \"1\" größe", .managed = true, .ran = true, .known = true, .mode = MODE_STRICT,
                            .e = 1760000000000, .kn = 7, .run = "4@123456", .run_e = 1760000000000,
-                           .run_k = true, .n_ends = 2, .receipt_len = 5, .ek_len = 3, .has_x0 = true };
+                           .run_k = true, .n_ends = 2, .receipt_len = 5, .receipt_ver = 21, .receipt_row_ver = 22, .ek_len = 3, .has_x0 = true };
     struct error err;
 
     assert_int_equal(vm_uuid_parse("6ba7b810-9dad-11d1-80b4-00c04fd430c8", &r.uuid, &err), 0);
@@ -106,6 +106,8 @@ what_was_saved_is_there_after_a_restart(void **state)
     assert_string_equal(found.records[0].steps[STEP_INJECT].problem, "image-dirty");
     assert_int_equal(found.records[0].ek_len, 3);
     assert_int_equal(found.records[0].receipt_len, 5);
+    assert_int_equal(found.records[0].receipt_ver, 21);
+    assert_int_equal(found.records[0].receipt_row_ver, 22);
 }
 
 static void

@@ -48,6 +48,8 @@ a_report_comes_back_as_it_went(void **state)
     in.vms[0].k = true;
     in.vms[0].e = 1700000000001;
     in.vms[0].kk = 12;
+    in.vms[0].ver = 1700000000002;
+    in.vms[0].row_ver = 1700000000003;
     assert_int_equal(lease_report_encode(&in, &b, &err), 0);
     assert_int_equal(lease_report_decode((char *)b.data, b.len, &out, &err), 0);
     assert_memory_equal(&in, &out, sizeof in);
@@ -71,8 +73,11 @@ an_answer_comes_back_as_it_went(void **state)
         in[i].seconds_left = 42;
         in[i].e = 1700000000000 + i;
         in[i].acked_seq = i;
-        in[i].receipt_len = RECEIPT_MAX;
-        memset(in[i].receipt, 0xff, RECEIPT_MAX);
+        in[i].receipt_len = i == 0 ? RECEIPT_MAX : 700; /* as many as fit */
+        memset(in[i].receipt, 0xff, in[i].receipt_len);
+        in[i].ver = 1700000000000 + i;
+        in[i].row_ver = i;
+        in[i].show = i % 2 == 0;
     }
     assert_int_equal(lease_results_encode(in, LEASE_VMS_MAX, &b, &err), 0);
     assert_int_equal(

@@ -34,7 +34,7 @@ is_command(const char *text)
     static const char *const commands[] = {
         "init",        "host add", "host approve", "host list", "host remove", "host check",
         "enable",      "disable",  "place",        "list",      "info",
-        "accept",      "why",         "set",      "audience add", "audience list", "audience remove",
+        "accept",      "recovery show", "recovery finish", "why",         "set",      "audience add", "audience list", "audience remove",
     };
 
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {

@@ -12,6 +12,8 @@ api_handler api_discovery, api_jwks, api_health, api_ready;
 api_handler api_challenge, api_token;
 /* api_join.c: how a host comes in and stays */
 api_handler api_join, api_renew;
+/* api_receipts.c, api_certificates.c: what a restored database lacks */
+api_handler api_receipts, api_certificates;
 /* api_report.c, api_account.c, api_ek_cert.c, api_bundle.c, api_vm.c: joined hosts */
 api_handler api_report, api_pull, api_account, api_ek_cert, api_bundle, api_vm;
 /* api_admin_*.c: administrators */
@@ -20,4 +22,5 @@ api_handler api_admin_hosts_add, api_admin_hosts, api_admin_host_approve,
     api_admin_host_remove, api_admin_host_fence;
 api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, api_admin_vm_accept,
     api_admin_vm_retire; /* retire.c */
+api_handler api_admin_recovery, api_admin_recovery_finish;
 api_handler api_admin_audiences, api_admin_audience_put, api_admin_audience_remove;

@@ -15,7 +15,7 @@
 #include "lib/tpm/tpm_data.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
-#include "tokenservice/api/vm_account.h"
+#include "tokenservice/api/recovery.h"
 
 struct claim {
     struct vm_uuid uuid;
@@ -223,6 +223,8 @@ decide(struct service *s, struct api_call *call, const struct claim *c,
         return error_problem(
             err, ERROR_DENIED, a->id.state == ROW_RETIRED ? "retired" : "locked",
             "the identity is %s", identity_row_state_name(a->id.state));
+    if (a->id.state == ROW_PENDING && recovery_check(s, err) < 0)
+        return -1;
     if (check_unique(s, c, err) < 0 || settle(s, call, a, c, err) < 0)
         return -1;
     return store_commit(txn, err);

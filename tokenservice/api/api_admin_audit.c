@@ -100,10 +100,10 @@ api_admin_status(struct service *s, struct api_call *call, struct error *err)
         return -1;
     return api_body_answer(
         call, 200,
-        json_pack("{s:s,s:s,s:s,s:b,s:b,s:s,s:I,s:I,s:I,s:I}", "trust_domain",
+        json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:s,s:I,s:I,s:I,s:I}", "trust_domain",
                   s->info.trust_domain, "issuer", s->info.issuer, "kid", s->info.kid,
                   "test", s->info.test, "grace",
-                  service_in_grace(s, call->now_ms, NULL), "enrol",
+                  service_in_grace(s, call->now_ms, NULL), "recovery", s->recovery, "enrol",
                   s->enrol_placed ? "placed" : "open", "hosts", (json_int_t)hosts,
                   "vms", (json_int_t)vms, "audit", (json_int_t)records, "bundle_serial",
                   (json_int_t)s->info.bundle_serial),

@@ -16,6 +16,7 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/placing.h"
+#include "tokenservice/api/recovery.h"
 
 enum { FENCE_PAGE = 128 };
 
@@ -134,7 +135,7 @@ fence_page(struct fence *f, struct error *err)
 static int
 check_grace(struct fence *f, struct error *err)
 {
-    if (service_check_clock(f->service, f->call->now_ms, err) < 0)
+    if (service_check_clock(f->service, f->call->now_ms, err) < 0 || recovery_check(f->service, err) < 0)
         return -1;
     if (service_in_grace(f->service, f->call->now_ms, NULL))
         return error_problem(err, ERROR_BUSY, "grace", "the service waits for its hosts to report; try again");

@@ -12,6 +12,7 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/placing.h"
+#include "tokenservice/api/recovery.h"
 #include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
 #include "tokenservice/api/vm_settings.h"
@@ -182,7 +183,7 @@ api_admin_vm_place(struct service *s, struct api_call *call, struct error *err)
     bool parked;
 
     if (read_place(call, &body, &wish, err) < 0 || service_check_clock(s, call->now_ms, err) < 0 ||
-        store_begin(s->store, &txn, err) < 0 || find_or_make(s, call, &a, err) < 0 ||
+        recovery_check(s, err) < 0 || store_begin(s->store, &txn, err) < 0 || find_or_make(s, call, &a, err) < 0 ||
         prepare_place(s, call, &wish, &a, &parked, err) < 0)
         return -1;
     if (parked)

@@ -16,8 +16,11 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/pending.h"
+#include "tokenservice/api/receipt.h"
 #include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
+
+enum { RECEIPTS_ROOM = 36 * 1024 /* of one answer, which is JSON_TEXT_MAX at most */ };
 
 /* One VM of a report on its way. */
 struct reported {
@@ -29,6 +32,7 @@ struct reported {
     struct lease_word word;
     bool question; /* answered, and nothing changes */
     bool asks;     /* a hand-over that waits for a report of the source */
+    bool show;     /* its host has a receipt that is newer than what we have: that comes first */
 };
 
 static int
@@ -204,13 +208,36 @@ audit(struct service *s, struct api_call *call, const struct reported *r,
     return 0;
 }
 
+/* What the host has not got yet, as far as there is room in this answer; the rest with its next report. */
 static int
-answer_vm(struct service *s, const struct reported *r, struct lease_result *ret,
-          struct error *err)
+add_receipt(struct service *s, const struct api_call *call, const struct reported *r, size_t *room,
+            struct lease_result *ret, struct error *err)
+{
+    const struct store_vm *stored = &r->account.stored;
+    bool with_account = receipt_has_account(&r->account, call->host.name);
+    CLEANUP(buf_clear) struct buf receipt = BUF(RECEIPT_MAX);
+
+    /* A pending account is forgotten when nobody needs it: it is none that could be lost. */
+    if (r->account.id.state == ROW_PENDING ||
+        (r->vm->ver >= stored->lease.ver && (!with_account || r->vm->row_ver >= stored->row_ver)))
+        return 0;
+    if (receipt_make(s, &r->account, with_account, &receipt, err) < 0)
+        return -1;
+    if (receipt.len > *room)
+        return 0;
+    *room -= receipt.len;
+    memcpy(ret->receipt, receipt.data, receipt.len);
+    ret->receipt_len = receipt.len;
+    ret->ver = stored->lease.ver;
+    ret->row_ver = with_account ? stored->row_ver : 0;
+    return 0;
+}
+
+static int
+answer_vm(struct service *s, const struct api_call *call, const struct reported *r, size_t *room,
+          struct lease_result *ret, struct error *err)
 {
     const struct lease_record *lease = &r->account.stored.lease;
-    CLEANUP(buf_clear) struct buf record = BUF(MINT_RECORD_MAX);
-    CLEANUP(buf_clear) struct buf receipt = BUF(RECEIPT_MAX);
 
     ret->uuid = r->vm->uuid;
     ret->answer = r->word.answer;
@@ -219,21 +246,22 @@ answer_vm(struct service *s, const struct reported *r, struct lease_result *ret,
     ret->e = r->question ? 0 : r->word.e;
     ret->nx = lease->nx;
     ret->acked_seq = r->seq.ended;
+    ret->show = r->show;
     if (ret->answer == LEASE_FOREIGN || ret->answer == LEASE_MOVING) {
         memcpy(ret->holder, lease->hol, sizeof ret->holder);
         ret->seconds_left = lease_seconds_left(lease, &r->now);
     }
     /* Nothing is known of it, or it was only asked: there is no record to sign. */
-    if (!r->account.stored_already || r->question)
+    if (!r->account.stored_already || r->question || r->show)
         return 0;
-    lease_receipt(lease, &r->vm->uuid, &record);
-    if (!buf_ok(&record) ||
-        mint_receipt(s->mint, record.data, record.len, &receipt, err) < 0)
-        return buf_ok(&record) ? -1
-                               : error_set(err, ERROR_SYSTEM, "receipt is too long");
-    memcpy(ret->receipt, receipt.data, receipt.len);
-    ret->receipt_len = receipt.len;
-    return 0;
+    return add_receipt(s, call, r, room, ret, err);
+}
+
+/* The database was restored: what is said now counts for the newer record, and that its host shows first. */
+static bool
+host_knows_better(const struct reported *r)
+{
+    return !r->question && (r->vm->ver > r->account.stored.lease.ver || r->vm->row_ver > r->account.stored.row_ver);
 }
 
 /* A VM that is only observed is claimed by nobody, also while its host does not know that yet. */
@@ -253,7 +281,7 @@ look_for_question(struct service *s, const struct api_call *call, struct reporte
 
 static int
 judge_vm(struct service *s, struct api_call *call, const struct lease_report *report,
-         size_t i, struct lease_result *ret, bool *ret_asks, struct error *err)
+         size_t i, size_t *room, struct lease_result *ret, bool *ret_asks, struct error *err)
 {
     CLEANUP(mem_free) struct reported *r = calloc(1, sizeof *r);
     struct lease_record before;
@@ -267,8 +295,14 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
     if (load(s, call, r, err) < 0 || look_for_question(s, call, r, err) < 0)
         return -1;
     r->now = vm_account_now(s, &r->account, call->now_ms);
-    /* As in grace: its renewals go on, all else is to be said again. */
-    if (decision_allowed(s, call, &why) < 0)
+    r->show = host_knows_better(r);
+    if (r->show) {
+        r->word.answer = LEASE_GRACE;
+        return answer_vm(s, call, r, room, ret, err);
+    }
+    /* As in grace: its renewals go on, all else is to be said again.  One that a restored database does not know
+     * may be another host's. */
+    if (decision_allowed(s, call, &why) < 0 || (s->recovery && !r->account.stored_already))
         r->now.grace = true;
     before = r->account.stored.lease;
     apply(s, call, r);
@@ -276,7 +310,7 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
     if (r->asks)
         return 0; /* nothing is kept of this try */
     if (r->question)
-        return answer_vm(s, r, ret, err);
+        return answer_vm(s, call, r, room, ret, err);
     changed = memcmp(&before, &r->account.stored.lease, sizeof before) != 0;
     if (changed && !r->account.stored_already &&
         pending_make_room(s, call, &has_room, err) < 0)
@@ -294,7 +328,7 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
         return -1;
     if (r->account.stored_already && audit(s, call, r, &before, err) < 0)
         return -1;
-    return answer_vm(s, r, ret, err);
+    return answer_vm(s, call, r, room, ret, err);
 }
 
 /* A dead hook is the operator's to see: on this host VMs start without anybody asking. */
@@ -344,12 +378,13 @@ judge_report(struct service *s, struct api_call *call,
              bool *ret_asks, struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
+    size_t room = RECEIPTS_ROOM;
 
     *ret_asks = false;
     if (store_begin(s->store, &txn, err) < 0)
         return -1;
     for (size_t i = 0; i < report->n_vms && !*ret_asks; i++) {
-        if (judge_vm(s, call, report, i, &ret[i], ret_asks, err) < 0)
+        if (judge_vm(s, call, report, i, &room, &ret[i], ret_asks, err) < 0)
             return -1;
     }
     if (*ret_asks)
@@ -361,6 +396,17 @@ judge_report(struct service *s, struct api_call *call,
     if (store_host_put(s->store, &call->host, err) < 0)
         return -1;
     return store_commit(txn, err);
+}
+
+/* Has it shown all that it knows better? */
+static bool
+has_said_all(const struct lease_result *results, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (results[i].show)
+            return false;
+    }
+    return true;
 }
 
 static void
@@ -401,7 +447,7 @@ api_report(struct service *s, struct api_call *call, struct error *err)
     }
     pulls_take(s->pulls, report, wake_asker, s);
     /* Only now: what this host said during grace was answered by the old record. */
-    service_in_grace(s, call->now_ms, call->host.name);
+    service_in_grace(s, call->now_ms, has_said_all(results, report->n_vms) ? call->host.name : NULL);
     if (lease_results_encode(results, report->n_vms, &call->reply->body, err) < 0)
         return -1;
     call->reply->status = 200;

@@ -24,6 +24,7 @@
 #include "tokenservice/api/behind.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_keys.h"
+#include "tokenservice/api/recovery.h"
 #include "tokenservice/api/vm_account.h"
 #include "tokenservice/api/vm_settings.h"
 #include "tokenservice/attest/proof_check.h"
@@ -128,6 +129,7 @@ read_account(struct service *s, struct api_call *call, struct proof *proof,
 
     if (vm_account_load(s, &proof->p.uuid, &proof->vm, &why) == 0) {
         fill_account(proof);
+        proof->vm.yields = service_in_grace(s, call->now_ms, NULL);
     } else if (strcmp(why.problem, "row-forged") == 0) {
         memset(&proof->vm, 0, sizeof proof->vm); /* as if there were none */
     } else if (why.code != ERROR_MISSING) {
@@ -191,9 +193,7 @@ judge(struct service *s, struct api_call *call, struct proof *proof, struct erro
     if (proof_check(&proof->p, call->request->exporter, &service, &proof->account,
                     &proof->result, err) < 0)
         return -1;
-    return proof->result.from_holder
-               ? check_proof_key(s, call, proof, &proof->next, err)
-               : 0;
+    return proof->result.from_holder ? check_proof_key(s, call, proof, &proof->next, err) : 0;
 }
 
 /* ---- refused ---- */
@@ -509,8 +509,9 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof,
     bool enrolled = proof->vm.id.state == ROW_PENDING;
 
     if (enrolled && service_in_grace(s, call->now_ms, NULL))
-        return error_problem(err, ERROR_BUSY, "grace",
-                             "waiting for the hosts' reports");
+        return error_problem(err, ERROR_BUSY, "grace", "waiting for the hosts' reports");
+    if (enrolled && recovery_check(s, err) < 0)
+        return -1;
     if (check_audience(s, call, proof, txn, err) != 0)
         return -1;
     take_proof(proof, call->now_ms);
@@ -521,9 +522,8 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof,
     if (store_commit(txn, err) < 0)
         return -1;
     if (ret->type == ANSWER_TOKEN)
-        log_notice("event=token uuid=%s host=%s epoch=%llu audience=%s", proof->uuid,
-                   proof->account.host, (unsigned long long)proof->p.epoch,
-                   proof->p.audience);
+        log_notice("event=token uuid=%s host=%s epoch=%llu audience=%s", proof->uuid, proof->account.host,
+                   (unsigned long long)proof->p.epoch, proof->p.audience);
     return 0;
 }
 

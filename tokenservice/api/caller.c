@@ -12,6 +12,7 @@
 #include "lib/crypto/x509.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_keys.h"
+#include "tokenservice/api/recovery.h"
 
 static int
 refuse(struct error *err, const char *why)
@@ -92,19 +93,102 @@ judge_certificate(struct service *s, struct store *txn, struct api_call *call,
     return store_commit(txn, err);
 }
 
+/* The name in spiffe://TRUST-DOMAIN/host/NAME. */
 static int
-find_host(struct service *s, struct api_call *call, const uint8_t sha256[static 32],
-          struct store_cert *ret_cert, struct error *err)
+read_name(const struct service *s, const char *uri, char ret[static NAME_HOST_MAX + 1], struct error *err)
+{
+    char before[256];
+    size_t len;
+
+    len = (size_t)snprintf(before, sizeof before, "spiffe://%s/host/", s->info.trust_domain);
+    if (strncmp(uri, before, len) != 0 || strlen(uri + len) > NAME_HOST_MAX || !name_is_host(uri + len))
+        return refuse(err, "it names no host");
+    strcpy(ret, uri + len);
+    return 0;
+}
+
+/* It joined after the backup was made. Nobody lets it in by itself: it may have been removed since, too. */
+static int
+note_unknown_host(struct service *s, struct store *txn, struct api_call *call, const char *name, struct error *err)
+{
+    struct decision d = { .what = "host-unknown", .problem = "refused", .seen = name };
+    bool is_new = false;
+
+    snprintf(call->who, sizeof call->who, "host %s", name);
+    if (recovery_begin(s, call, "a certificate of a host that is not known", err) < 0 ||
+        decision_add_seldom(s, call, &d, &is_new, err) < 0 || store_commit(txn, err) < 0)
+        return -1;
+    if (is_new)
+        log_warning("event=alarm host=%s it joined after the backup was made that this database is; virtid host add %s, "
+                    "and join it anew",
+                    name, name);
+    return refuse(err, "the database does not know the host");
+}
+
+/* A certificate of ours that is not in the database: whose, and can it be that the database is older? */
+static int
+look_for_lost(struct service *s, struct store *txn, struct api_call *call, const struct x509_info *info,
+              struct store_host *ret, struct error *err)
+{
+    char name[NAME_HOST_MAX + 1];
+    struct error why = { 0 };
+
+    if (!recovery_is_later(s, info))
+        return refuse(err, "not one of a joined host");
+    if (read_name(s, info->uri, name, err) < 0)
+        return -1;
+    if (store_host_find(s->store, name, ret, &why) < 0) {
+        if (why.code != ERROR_MISSING) {
+            *err = why;
+            return -1;
+        }
+        return note_unknown_host(s, txn, call, name, err);
+    }
+    return ret->state == HOST_JOINED ? 0 : refuse(err, "the host is not joined (any more)");
+}
+
+int
+caller_lost_host(struct service *s, struct store *txn, struct api_call *call, struct x509_info *ret_cert,
+                 struct error *err)
+{
+    const struct http_request *request = call->request;
+    uint8_t sha256[SHA256_LEN];
+    struct store_cert cert;
+    struct error why = { 0 };
+
+    if (read_certificate(s, request, call->now_ms, ret_cert, err) < 0 ||
+        hash_sha256(request->client_cert, request->client_cert_len, sha256, err) < 0)
+        return -1;
+    if (store_cert_find(s->store, sha256, &cert, &why) == 0)
+        return refuse(err, "it is known");
+    if (why.code != ERROR_MISSING) {
+        *err = why;
+        return -1;
+    }
+    if (look_for_lost(s, txn, call, ret_cert, &call->host, err) < 0)
+        return -1;
+    snprintf(call->who, sizeof call->who, "host %s", call->host.name);
+    return 0;
+}
+
+static int
+find_host(struct service *s, struct store *txn, struct api_call *call, const struct x509_info *info,
+          const uint8_t sha256[static 32], struct store_cert *ret_cert, struct error *err)
 {
     struct error why = { 0 };
+    struct store_host lost;
 
     if (store_cert_find(s->store, sha256, ret_cert, &why) < 0 ||
         store_host_find(s->store, ret_cert->host, &call->host, &why) < 0) {
         memset(&call->host, 0, sizeof call->host);
-        if (why.code == ERROR_MISSING)
-            return refuse(err, "not one of a joined host");
-        *err = why;
-        return -1;
+        if (why.code != ERROR_MISSING) {
+            *err = why;
+            return -1;
+        }
+        if (look_for_lost(s, txn, call, info, &lost, err) < 0)
+            return -1;
+        return error_problem(err, ERROR_DENIED, "certificate-unknown", "host %s has newer certificates than the database",
+                             lost.name);
     }
     return 0;
 }
@@ -121,7 +205,7 @@ identify(struct service *s, struct api_call *call, struct error *err)
     if (read_certificate(s, request, call->now_ms, &info, err) < 0 ||
         hash_sha256(request->client_cert, request->client_cert_len, sha256, err) < 0 ||
         store_begin(s->store, &txn, err) < 0 ||
-        find_host(s, call, sha256, &cert, err) < 0 ||
+        find_host(s, txn, call, &info, sha256, &cert, err) < 0 ||
         check_name(s, info.uri, cert.host, err) < 0)
         return -1;
     if (call->host.state != HOST_JOINED)

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "lib/common/log.h"
+
 /* Text that came from outside may be anything: printable ASCII is kept, the rest
  * becomes '?'. */
 static void
@@ -14,6 +16,25 @@ copy_text(char *ret, size_t max, const char *text)
     for (size_t i = 0; i < len; i++)
         ret[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
     ret[len] = '\0';
+}
+
+/*
+ * What operators say is also in the log, which is kept elsewhere: when the database is lost, with what it said
+ * since the newest backup, `virtid recovery show --audit` reads it there.
+ */
+static void
+log_operator(const struct store_audit *r)
+{
+    char uuid[VM_UUID_TEXT + 6] = "";
+
+    if (strncmp(r->who, "admin ", 6) != 0)
+        return;
+    if (r->has_uuid) {
+        memcpy(uuid, " uuid=", 6);
+        vm_uuid_print(&r->uuid, uuid + 6);
+    }
+    log_notice("event=audit time=%lld who=\"%s\" what=%s%s why=\"%s\" seen=\"%s\" expected=\"%s\"", (long long)r->ms,
+               r->who, r->what, uuid, r->why, r->seen, r->expected);
 }
 
 int
@@ -36,6 +57,7 @@ decision_add(struct service *s, const struct api_call *call, const struct decisi
     if (call->host.name[0])
         rate_spend(s->rates, RATE_HOST_RECORD, call->host.name, strlen(call->host.name),
                    call->now_ms);
+    log_operator(&record);
     return store_audit_add(s->store, &record, err);
 }
 

@@ -29,6 +29,8 @@ static const struct route TABLE[] = {
     { "POST", "/v1/join", ON_HOSTS, WHO_ANYONE, api_join },
     { "POST", "/v1/host/renew", ON_HOSTS, WHO_HOST, api_renew },
     { "POST", "/v1/host/report", ON_HOSTS, WHO_HOST, api_report },
+    { "POST", "/v1/host/receipts", ON_HOSTS, WHO_HOST, api_receipts },
+    { "POST", "/v1/host/certificates", ON_HOSTS, WHO_ANYONE, api_certificates },
     { "GET", "/v1/host/pull", ON_HOSTS, WHO_HOST, api_pull },
     { "POST", "/v1/host/ek-cert", ON_HOSTS, WHO_HOST, api_ek_cert },
     { "POST", "/v1/host/account", ON_HOSTS, WHO_HOST, api_account },
@@ -52,6 +54,8 @@ static const struct route TABLE[] = {
     { "POST", "/v1/admin/audiences", ON_ADMIN, WHO_ADMIN, api_admin_audience_put },
     { "POST", "/v1/admin/audiences/remove", ON_ADMIN, WHO_ADMIN,
       api_admin_audience_remove },
+    { "GET", "/v1/admin/recovery", ON_ADMIN, WHO_ADMIN, api_admin_recovery },
+    { "POST", "/v1/admin/recovery/finish", ON_ADMIN, WHO_ADMIN, api_admin_recovery_finish },
     { "GET", "/v1/admin/audit", ON_ADMIN, WHO_ADMIN, api_admin_audit },
     { NULL, NULL, 0, WHO_ADMIN, NULL },
 };

@@ -49,6 +49,11 @@ struct service {
     int64_t newest_ms;         /* latest time in the audit */
     bool clock_behind;         /* was, when it was looked at last */
 
+    bool begin_recovery; /* an operator's word that the database was restored: once, at the start */
+    bool recovery;       /* it was, and nobody has said yet that it is in order (recovery.h) */
+    int64_t recovery_since_ms;
+    int64_t restored_ms; /* the database knows nothing that was made later than this */
+
     int64_t started_ms;
     bool grace;
     bool was_grace;   /* what comes at its end is still to be done: grace_end() */

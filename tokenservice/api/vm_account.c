@@ -165,6 +165,15 @@ vm_account_forget_claim(struct vm_account *a)
     memset(a->stored.ek, 0, sizeof a->stored.ek);
 }
 
+/* As the lease's versions: above the last, and not below the clock, so that it rises over a restored database too. */
+static uint64_t
+next_row_ver(const struct service *s, const struct vm_account *a)
+{
+    uint64_t next = a->stored.row_ver + 1, now = (uint64_t)s->clock_ms();
+
+    return next < now && !a->yields ? now : next;
+}
+
 int
 vm_account_save(struct service *s, struct vm_account *a, struct error *err)
 {
@@ -194,6 +203,7 @@ vm_account_save(struct service *s, struct vm_account *a, struct error *err)
             return -1;
         memcpy(a->stored.row, row.data, row.len);
         a->stored.row_len = row.len;
+        a->stored.row_ver = next_row_ver(s, a);
     }
     a->stored_already = true;
     return store_vm_put(s->store, &a->stored, &a->id, err);

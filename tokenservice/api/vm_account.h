@@ -14,6 +14,7 @@ struct vm_account {
     struct store_vm stored;
     struct identity_row id;
     bool stored_already;
+    bool yields; /* what is changed now is no word against a receipt that is newer than what it was changed from */
 };
 
 /* ERROR_MISSING: there is none.  ERROR_DENIED "row-forged": somebody else wrote in the

@@ -18,6 +18,7 @@
 
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
+#include "lib/wire/fields.h"
 #include "lib/wire/lease_msg.h"
 #include "lib/wire/names.h"
 #include "lib/wire/vm_uuid.h"
@@ -140,6 +141,7 @@ void lease_seen_print(const struct lease_record *r,
                       char ret[static LEASE_SEEN_TEXT_MAX + 1]);
 int lease_seen_parse(const char *text, struct lease_record *r, struct error *err);
 
-/* F(uuid, st, hol, ep, nx, out, placed, ver, seen): what a receipt carries. */
+/* uuid, st, hol, ep, nx, out, placed, ver, seen: the fields of a receipt, and back. ERROR_INPUT: no record. */
 void lease_receipt(const struct lease_record *r, const struct vm_uuid *uuid,
                    struct buf *into);
+int lease_receipt_take(struct fields *fields, struct vm_uuid *ret_uuid, struct lease_record *ret, struct error *err);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/wire/fields.h"
-
 const char *
 lease_state_name(enum lease_state st)
 {
@@ -114,4 +112,34 @@ lease_receipt(const struct lease_record *r, const struct vm_uuid *uuid,
     fields_add_u8(into, r->placed);
     fields_add_u64(into, r->ver);
     fields_add_text(into, seen);
+}
+
+static int
+take_state(struct fields *f, struct lease_record *ret, struct error *err)
+{
+    uint8_t st, out, placed;
+
+    if (fields_take_u8(f, &st, err) < 0 || fields_take_text(f, 0, NAME_HOST_MAX, ret->hol, err) < 0 ||
+        fields_take_u64(f, &ret->ep, err) < 0 || fields_take_u64(f, &ret->nx, err) < 0 ||
+        fields_take_u8(f, &out, err) < 0 || fields_take_u8(f, &placed, err) < 0 ||
+        fields_take_u64(f, &ret->ver, err) < 0)
+        return -1;
+    if (st > LEASE_MOVE || out > LEASE_OUT_DBT || placed > 1 || (ret->hol[0] && !name_is_host(ret->hol)))
+        return error_set(err, ERROR_INPUT, "not the record of a lease");
+    ret->st = (enum lease_state)st;
+    ret->out = (enum lease_out)out;
+    ret->placed = placed != 0;
+    return 0;
+}
+
+int
+lease_receipt_take(struct fields *f, struct vm_uuid *ret_uuid, struct lease_record *ret, struct error *err)
+{
+    char seen[LEASE_SEEN_TEXT_MAX + 1];
+
+    memset(ret, 0, sizeof *ret);
+    if (fields_take_exact(f, ret_uuid->bytes, sizeof ret_uuid->bytes, err) < 0 || take_state(f, ret, err) < 0 ||
+        fields_take_text(f, 0, LEASE_SEEN_TEXT_MAX, seen, err) < 0)
+        return -1;
+    return lease_seen_parse(seen, ret, err);
 }

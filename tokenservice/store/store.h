@@ -131,6 +131,7 @@ struct store_vm {
     uint8_t row[ROW_MAX]; /* identity_row, exactly as MACed */
     size_t row_len;
     uint8_t mac[ROW_MAC_LEN];
+    uint64_t row_ver; /* rises with every change of the row; clock in ms */
     uint8_t ek[EK_PUBLIC_MAX]; /* TPMT_PUBLIC; its digest is in the row */
     size_t ek_len;
     bool has_ek_issued;
@@ -263,6 +264,8 @@ int store_audit_list_places(struct store *store, const struct vm_uuid *uuid, siz
 /* The same, of its completed steps. */
 int store_audit_list_steps(struct store *store, const struct vm_uuid *uuid, size_t limit,
                            store_audit_each *each, void *context, struct error *err);
+/* Of this kind, at `since_ms` or later. */
+int store_audit_count_of(struct store *store, const char *what, int64_t since_ms, int64_t *ret, struct error *err);
 int store_audit_count(struct store *store, int64_t *ret, struct error *err);
 /* ERROR_DENIED "audit-broken": a record does not follow from the one before it.
  * *ret_newest_ms: the latest time in it, from AUDIT_CLOCK_ACCEPTED on if there is one. */

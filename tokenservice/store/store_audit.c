@@ -190,6 +190,18 @@ store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t limit,
 }
 
 int
+store_audit_count_of(struct store *store, const char *what, int64_t since_ms, int64_t *ret, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+
+    if (query_new(store, &q, err, "SELECT count(*) FROM audit WHERE what = ? AND ms >= ?", "ti", what, since_ms) < 0 ||
+        query_step(store, q, err) < 0)
+        return -1;
+    *ret = sqlite3_column_int64(q, 0);
+    return 0;
+}
+
+int
 store_audit_count(struct store *store, int64_t *ret, struct error *err)
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;

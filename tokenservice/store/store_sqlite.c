@@ -17,9 +17,9 @@
 
 enum { LOG_FRAMES = 1000 }; /* then the log is brought into the database */
 
-extern const char store_schema_first[], store_schema_words[], store_schema_ratchet[];
+extern const char store_schema_first[], store_schema_words[], store_schema_ratchet[], store_schema_receipts[];
 
-enum { SCHEMA_VERSION = 3 };
+enum { SCHEMA_VERSION = 4 };
 
 int
 query_error(struct store *store, int rc, const char *doing, struct error *err)
@@ -220,6 +220,9 @@ migrate(struct store *store, struct error *err)
         return -1;
     if (version < 3 && (execute(store, store_schema_ratchet, err) < 0 ||
                         execute(store, "PRAGMA user_version = 3", err) < 0))
+        return -1;
+    if (version < 4 && (execute(store, store_schema_receipts, err) < 0 ||
+                        execute(store, "PRAGMA user_version = 4", err) < 0))
         return -1;
     return store_commit(txn, err);
 }
