@@ -86,6 +86,20 @@ print_steps(const json_t *steps)
     }
 }
 
+/* A VM that the service does not know yet waits for an operator, where its database was restored. */
+static void
+add_recovery(const struct cli *cli, json_t *steps)
+{
+    CLEANUP(json_decref) json_t *o = NULL;
+    struct error ignored;
+
+    if (daemon_ask(cli->service_socket, "GET", "/v1/admin/recovery", NULL, &o, &ignored) == 0 &&
+        json_is_true(json_object_get(o, "recovery")))
+        json_array_append_new(steps, json_pack("{s:s,s:s,s:s,s:s}", "step", "recovery", "state", "waiting", "seen",
+                                               "the service works with a restored database: nobody new is enrolled",
+                                               "repair", "virtid recovery show, then virtid recovery finish"));
+}
+
 /* Both daemons' walks as one array; an unreachable one is a step that says so. */
 static json_t *
 collect(const struct cli *cli, const struct target *target)
@@ -113,6 +127,8 @@ collect(const struct cli *cli, const struct target *target)
         json_array_extend(steps, json_object_get(service, "steps"));
     else /* what the host daemon heard of it last */
         json_array_extend(steps, json_object_get(host, "service_steps"));
+    if (!service || strcmp(daemon_text(service, "state", ""), "pending") == 0)
+        add_recovery(cli, steps);
     return steps;
 }
 

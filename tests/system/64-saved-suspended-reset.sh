@@ -4,6 +4,9 @@
 set -u
 # shellcheck source=tests/lib/system.sh
 . "$(dirname "$0")/../lib/system.sh"
+vm=calm
+# shellcheck source=tests/lib/fresh_token.sh
+. "$(dirname "$0")/../lib/fresh_token.sh"
 file=/var/lib/libvirt/images/calm.save
 
 guest() {
@@ -12,36 +15,6 @@ guest() {
 
 boot_of() {
     guest 'cat /proc/sys/kernel/random/boot_id' 120 | grep -oE '[0-9a-f-]{36}'
-}
-
-# fresh: a token that needs a proof now, into $token.
-fresh() {
-    local i asked
-
-    for ((i = 0; i < 120; i += 2)); do
-        asked=$(($(cat "$box/asked") % 60 + 1))
-        echo $asked >"$box/asked" # points are subshells
-        token=$(guest "virtid-agent token -a a$asked" 25 2>/dev/null |
-            grep -oE 'eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+' | tail -n 1)
-        [ -n "$token" ] && return 0
-        sleep 2
-    done
-    guest "virtid-agent token -a a$asked" 25
-    inside virtid why calm
-    return 1
-}
-
-# told WORD...: these claims, in a line.
-told() {
-    claims "$token" | /usr/bin/python3 -c '
-import json, sys
-at = json.load(sys.stdin)
-at.update(at["virtid"])
-print([at.get(word) for word in sys.argv[1:]])' "$@"
-}
-
-epoch() {
-    told epoch | tr -dc 0-9
 }
 
 # is_the_same SAME|NEW: sub, factors and generation, in that epoch; what it shows has stepped in this run.

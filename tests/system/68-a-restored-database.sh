@@ -1,0 +1,108 @@
+#!/bin/bash
+# The service's database is lost, and yesterday's comes back: a guest that has stepped since, and one that was enrolled
+# since, go on by the receipts that their host has kept; nobody new is enrolled before an operator has looked, and he is
+# told what the backup can not know.
+set -u
+# shellcheck source=tests/lib/system.sh
+. "$(dirname "$0")/../lib/system.sh"
+vm=old
+# shellcheck source=tests/lib/fresh_token.sh
+. "$(dirname "$0")/../lib/fresh_token.sh"
+state=$box/var-lib/virtid-token
+asked_log=$box/log/virtid-tokend.log
+
+guest() {
+    guest_run "$box" "$vm" "${2:-60}" "$1"
+}
+
+# as_enrolled VM: the same sub, keys and generation as in its first token, both factors stepped.
+as_enrolled() {
+    vm=$1
+    fresh || return 1
+    [ "$(told sub gen factors)" = "$(cat "$box/$vm.identity")" ] && return 0
+    told sub gen factors
+    return 1
+}
+
+remember() {
+    vm=$1
+    fresh && told sub gen factors >"$box/$vm.identity" && epoch >"$box/$vm.epoch"
+}
+
+runs_and_remembered() {
+    define "$1" marker channel && provisioned "$1" && virsh start "$1" && has_token "$1" && remember "$1"
+}
+
+back_up() {
+    stop virtid-tokend && cp "$state/tokend.db" "$box/backup.db" && service_up
+}
+
+# Its files are gone at once, in the middle of its work.
+lose_and_restore() {
+    stop virtid-tokend KILL
+    rm -f "$state"/tokend.db*
+    cp -p "$box/backup.db" "$state/tokend.db" && chown --reference="$state" "$state/tokend.db" && service_up
+}
+
+same_epoch() {
+    vm=$1
+    fresh && [ "$(epoch)" = "$(cat "$box/$vm.epoch")" ]
+}
+
+shows() {
+    inside virtid recovery show | tee /dev/stderr | grep -qE "$1"
+}
+
+told_of_words_since() {
+    inside virtid recovery show --audit - <"$asked_log" | tee /dev/stderr | grep -E "audience-declared +since"
+}
+
+waits() {
+    why_says "$1" recovery && ! guest_run "$box" "$1" 20 'virtid-agent token -a db' | grep -E 'eyJ[A-Za-z0-9_-]{20}'
+}
+
+# not_now COMMAND...: refused, with the command that settles it.
+not_now() {
+    local said
+
+    said=$("$@" 2>&1) && return 1
+    echo "$said"
+    [[ $said == *"virtid recovery show"* || $said == *"restored database"* ]]
+}
+
+killed_and_restored_still() {
+    stop virtid-tokend KILL
+    service_up && shows 'Since:'
+}
+
+finish() {
+    inside virtid recovery finish --yes && inside virtid recovery show | grep 'does not work with a restored'
+}
+
+stack_up
+must audiences 60
+echo 0 >"$box/asked"
+must runs_and_remembered old
+must back_up
+must host_wait 60 inside virtid list
+must virsh destroy old
+must virsh start old
+must remember old
+must runs_and_remembered late
+must inside virtid audience add since --all
+sleep 16 # its host has reported, and has a receipt of it
+ok the_database_is_lost_and_yesterdays_is_put_back lose_and_restore
+ok one_that_stepped_since_goes_on_as_who_it_was as_enrolled old
+ok in_the_epoch_it_had same_epoch old
+ok one_that_was_enrolled_since_too as_enrolled late
+ok the_operator_sees_that_it_was_restored shows 'Receipts taken: +2'
+ok and_what_was_said_since told_of_words_since
+ok nothing_is_placed_now not_now inside virtid place old host1 --force
+must define fresh marker channel
+must virsh start fresh
+ok nobody_new_is_enrolled host_wait 60 waits fresh
+ok the_service_is_killed_and_knows_it_still killed_and_restored_still
+ok an_operator_says_that_it_is_in_order finish
+ok then_the_new_one_has_its_token has_token fresh
+ok and_the_others_go_on as_enrolled old
+done_testing
