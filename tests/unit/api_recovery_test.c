@@ -207,9 +207,34 @@ a_proof_in_grace_does_not_outdate_a_receipt(void **state)
     assert_int_equal(api_admin("PATCH", target, json_pack("{s:s}", "owner", "since")), 200);
     sim_says(&st.a, &st.s.vm, VIEW_RUN, &st.at_a);
     sim_restore();
-    assert_int_equal(sim_stepper_prove(&st.s, &st.a), 200); /* same epoch, same step: it is what the record says */
+    st.s.vm.tpm.reset++; /* another run: it begins a step */
+    assert_int_equal(sim_stepper_prove(&st.s, &st.a), 200);
+    assert_int_equal(the_answer.type, ANSWER_EXTEND);
     sim_must_show(&st.a, &st.at_a, "taken");
     sim_assert_shown(&st.s.vm, "owner", "since");
+}
+
+/* So does a placement, where its host was silent for too long. */
+static void
+what_is_placed_before_the_receipt_comes_stays_so(void **state)
+{
+    CLEANUP(sim_stage_clear) struct sim_stage st;
+    char target[80];
+
+    (void)state;
+    sim_stage_new(&st);
+    sim_back_up();
+    sim_says(&st.a, &st.s.vm, VIEW_RUN, &st.at_a);
+    snprintf(target, sizeof target, "/v1/admin/vms/%s", st.s.vm.text);
+    assert_int_equal(api_admin("PATCH", target, json_pack("{s:s}", "owner", "since")), 200);
+    sim_says(&st.a, &st.s.vm, VIEW_RUN, &st.at_a);
+    sim_restore();
+    the_api.skew_ms += GRACE_MS + 1;
+    sim_says(&st.b, &st.s.vm, VIEW_OFF, &st.at_b);
+    assert_int_equal(sim_host_placed(&st.b, &st.s.vm.uuid, json_pack("{s:s,s:b}", "host", "b.example", "force", 1)), 200);
+    sim_must_show(&st.a, &st.at_a, "taken"); /* the account */
+    sim_assert_shown(&st.s.vm, "owner", "since");
+    sim_assert_shown(&st.s.vm, "host", "b.example");
 }
 
 static void
@@ -397,6 +422,7 @@ main(void)
         API_TEST(a_first_proof_waits_too),
         API_TEST(one_that_was_retired_since_is_retired_again),
         API_TEST(what_is_retired_before_the_receipt_comes_stays_so),
+        API_TEST(what_is_placed_before_the_receipt_comes_stays_so),
         API_TEST(a_proof_in_grace_does_not_outdate_a_receipt),
         API_TEST(one_that_moved_since_is_where_it_went),
         API_TEST(in_whichever_order_they_are_shown),

@@ -445,9 +445,11 @@ api_report(struct service *s, struct api_call *call, struct error *err)
         park(call, "handover", PULL_MS);
         return 0;
     }
-    pulls_take(s->pulls, report, wake_asker, s);
     /* Only now: what this host said during grace was answered by the old record. */
-    service_in_grace(s, call->now_ms, has_said_all(results, report->n_vms) ? call->host.name : NULL);
+    if (has_said_all(results, report->n_vms)) {
+        pulls_take(s->pulls, report, wake_asker, s);
+        service_in_grace(s, call->now_ms, call->host.name);
+    }
     if (lease_results_encode(results, report->n_vms, &call->reply->body, err) < 0)
         return -1;
     call->reply->status = 200;

@@ -13,9 +13,7 @@
 bool
 receipt_has_account(const struct vm_account *a, const char *host)
 {
-    const struct lease_record *lease = &a->stored.lease;
-
-    return strcmp(lease->hol, host) == 0 || strcmp(a->id.host, host) == 0 || lease_epoch_of(lease, host) != 0;
+    return strcmp(a->stored.lease.hol, host) == 0 || strcmp(a->id.host, host) == 0;
 }
 
 int

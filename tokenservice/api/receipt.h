@@ -2,7 +2,7 @@
  * receipt.h - what a host keeps of a VM for us, signed: its lease, and the account of a VM that it has
  *
  * docs/PROTOCOL-lease.md, Receipts: F("virtid-receipt-1", F(record, row_ver, row, mac, EK)) || signature.  Only the
- * host that has the VM, or may have it, gets the account: a row holds what the next step of its TPM needs.
+ * host that has the VM, or had it last, gets the account: a row holds what the next step of its TPM needs.
  *
  * Not here: what becomes of one that is newer than the database (recovery.h).
  */
@@ -21,7 +21,7 @@ struct receipt {
     size_t ek_len;
 };
 
-/* May this host keep the account: does it hold the lease, was it the last that did, or does it come into question? */
+/* May this host keep the account: does it hold the lease, or was it the last that did?  A candidate only says so. */
 bool receipt_has_account(const struct vm_account *account, const char *host);
 
 /* Appends a receipt of `account`, as it is stored now. */
