@@ -110,7 +110,9 @@ a_host_that_joined_since_is_named_and_not_let_in(void **state)
 {
     CLEANUP(sim_stage_clear) struct sim_stage st;
     CLEANUP(sim_host_clear) struct sim_host late;
+    CLEANUP(sim_vm_clear) struct sim_vm its;
     CLEANUP(json_decref) json_t *o = NULL;
+    struct sim_kept kept = { .len = 0 };
     uint8_t proof[STORE_CERT_MAX];
     size_t len;
 
@@ -118,6 +120,10 @@ a_host_that_joined_since_is_named_and_not_let_in(void **state)
     sim_stage_new(&st);
     sim_back_up();
     sim_host_new(&late, "late.example");
+    sim_says(&st.a, &st.s.vm, VIEW_RUN, &st.at_a); /* the grace is over */
+    sim_says(&st.b, &st.s.vm, VIEW_OFF, &st.at_b);
+    sim_vm_enrolled(&its, 6, SIM_SECRET, &late);
+    sim_says(&late, &its, VIEW_RUN, &kept);
     len = proof_cert_of(&late, proof);
     sim_restore();
     assert_int_equal(sim_host_ask(&late, "GET", "/v1/host/bundle", NULL), 403);
@@ -126,6 +132,14 @@ a_host_that_joined_since_is_named_and_not_let_in(void **state)
     assert_true(sim_in_recovery());
     o = sim_recovery_state();
     assert_int_equal(json_integer_value(json_object_get(o, "hosts_unknown")), 1);
+    /* An operator lets it join anew: it brings its VM along. */
+    sim_host_clear(&late);
+    sim_host_new(&late, "late.example");
+    sim_must_show(&late, &kept, "taken");
+    sim_says(&st.a, &st.s.vm, VIEW_RUN, &st.at_a);
+    sim_says(&st.b, &st.s.vm, VIEW_OFF, &st.at_b);
+    assert_int_equal(sim_says(&late, &its, VIEW_RUN, &kept).answer, LEASE_OK);
+    assert_int_equal(sim_vm_token(&its, &late, &the_answer), 200);
 }
 
 static void
