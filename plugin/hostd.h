@@ -69,9 +69,11 @@ struct vm {
     uint64_t pull;             /* the service's question that is to be answered when libvirt was looked at; 0 none */
     int64_t arrived_ms;        /* when its memory had arrived, 0 never */
     int64_t memory_ms;         /* when `migrate` or `restore` came last, 0 never */
+    int64_t saw_ms;            /* when something of a state that was put back was seen last (reverted.h) */
     int64_t starting_since_ms; /* with RUN_STARTING */
     bool run_confirmed;        /* record.run was compared with what runs */
     bool started_event;        /* this process saw its run begin */
+    bool unstarted;            /* the hook let its run begin, and libvirt's word of that is still to come */
     bool hook_seen;            /* libvirt called us for the run that is there */
     bool hook_judged;          /* it was said whether it did */
     unsigned generation;       /* steps with every end: an answer from before it changes nothing */

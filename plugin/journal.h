@@ -48,6 +48,9 @@ struct vm_record {
     bool run_left;          /* the paused rest of a run that was migrated away, perhaps: it has no right */
     struct lease_end ends[LEASE_ENDS_MAX];
     size_t n_ends;
+    char genid[VM_UUID_TEXT]; /* the running domain's, last seen; "" none */
+    unsigned saw;           /* SAW_* that the service does not know yet */
+    uint64_t saw_seq;
     uint8_t receipt[RECEIPT_MAX];
     size_t receipt_len;
     uint64_t receipt_ver, receipt_row_ver; /* as the service said with it */

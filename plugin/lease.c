@@ -14,6 +14,7 @@
 #include "plugin/modes.h"
 #include "plugin/provision.h"
 #include "plugin/receipts.h"
+#include "plugin/reverted.h"
 #include "plugin/service.h"
 #include "plugin/vms.h"
 
@@ -58,6 +59,8 @@ add_vm(struct request *r, struct vm *vm)
     into->ver = vm->record.receipt_ver;
     into->row_ver = vm->record.receipt_row_ver;
     into->kk = into->view == VIEW_RUN ? vm_hand_over_judged(vm) : vm->record.kn;
+    into->saw = reverted_tell(vm, clock_monotonic_ms());
+    into->saw_seq = vm->record.saw_seq;
     r->vms[r->job.report.n_vms] = vm;
     r->generation[r->job.report.n_vms] = vm->generation;
     r->job.report.n_vms++;
@@ -197,6 +200,7 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
 
     save = drop_acknowledged(vm, result->acked_seq);
     save |= receipts_take(vm, result);
+    save |= reverted_acknowledged(vm, result->acked_seq);
     vm->answer = result->answer;
     modes_take(vm, result->mode);
     vm->holder_seconds = result->seconds_left;
@@ -406,6 +410,7 @@ ask_for(struct vm *vm, enum lease_op op, lease_acquired *done)
     if (op == LEASE_OP_ASK) { /* a question tells nothing */
         r->job.timeout_ms = REPORT_MS;
         r->job.report.vms[0].n_ends = 0;
+        r->job.report.vms[0].saw = 0;
         vm->dirty = dirty;
     }
     r->done = done;

@@ -17,6 +17,7 @@
 #include "plugin/no_channel.h"
 #include "plugin/observing.h"
 #include "plugin/provision.h"
+#include "plugin/reverted.h"
 #include "plugin/run_id.h"
 #include "plugin/service.h"
 #include "plugin/stopping.h"
@@ -161,12 +162,13 @@ see_migration(struct vm *vm, const struct watch_report *report)
 }
 
 static void
-see_active(struct vm *vm, const struct watch_report *report, const struct missed *missed)
+see_active(struct vm *vm, const struct watch_report *report, const struct missed *missed, const struct domain *next)
 {
     bool was_active = vm->active;
 
     vm->hook_seen |= missed->any;
     compare_run(vm, report, missed);
+    reverted_see_genid(vm, &vm->domain, next);
     vm->id = report->id;
     vm->active = true;
     vm->paused = report->paused;
@@ -274,7 +276,7 @@ take_domain(struct hostd *hostd, const struct watch_report *report)
     vm->managed_save = report->managed_save;
     missed = missed_take(hostd->settings.run_dir, &vm->record.uuid);
     if (report->active)
-        see_active(vm, report, &missed);
+        see_active(vm, report, &missed, differs ? &next : NULL);
     else
         see_inactive(vm, report, &missed);
     if (vm->pull != 0 && (report->job_known || !report->active))
@@ -322,11 +324,14 @@ end_sweep(struct hostd *hostd)
 }
 
 static void
-take_event(struct vm *vm, enum watch_event event)
+take_event(struct vm *vm, const struct watch_report *report)
 {
-    switch (event) {
+    if (report->from_snapshot)
+        reverted_note(vm, SAW_SNAPSHOT);
+    switch (report->event) {
     case WATCH_STARTED:
     case WATCH_STARTED_MIGRATED:
+        vm->unstarted = false;
         vm->started_event = true; /* the look that follows tells more, if it is still there then */
         vm->record.ran = true;
         vm->record.clean = false;
@@ -344,7 +349,7 @@ take_event(struct vm *vm, enum watch_event event)
     case WATCH_STOPPED_MIGRATED:
     case WATCH_STOPPED_SAVED:
     case WATCH_STOPPED_OTHER:
-        stopping_event(vm, event);
+        stopping_event(vm, report->event);
         break;
     case WATCH_DEFINED:
         vm->foreseen = false;
@@ -359,7 +364,7 @@ lose_libvirt(struct hostd *hostd)
 {
     log_warning("event=libvirt-lost going on; the next sweep says what happened meanwhile");
     for (struct vm *vm = hostd->vms; vm; vm = vm->next) {
-        vm->run_confirmed = vm->started_event = false;
+        vm->run_confirmed = vm->started_event = vm->unstarted = false;
         made_doubt(vm);
     }
 }
@@ -389,7 +394,7 @@ reconcile_take(struct hostd *hostd, struct watch_report *take_report)
         break;
     case WATCH_EVENT:
         if (vm && vm->record.managed)
-            take_event(vm, report->event);
+            take_event(vm, report);
         break;
     case WATCH_LOST:
         lose_libvirt(hostd);

@@ -16,6 +16,7 @@
 #include "plugin/modes.h"
 #include "plugin/observing.h"
 #include "plugin/provision.h"
+#include "plugin/reverted.h"
 #include "plugin/stopping.h"
 #include "plugin/vms.h"
 
@@ -80,6 +81,7 @@ finish(struct start *start, enum hook_verdict verdict, const char *reason)
         vm->record.run_k = vm->incoming;
         vm->record.run_resumed = !vm->incoming;
         vm->starting_since_ms = clock_monotonic_ms();
+        vm->unstarted = true;
         vm_save(vm);
     } else if (vm->record.e != 0 && !vm->provision) {
         lease_end(vm, VIEW_GO); /* taken for a start that will not be; a disk being written keeps it */
@@ -248,6 +250,7 @@ begin_operation(struct vm *vm, struct hook_call *call, const char *op)
     }
     if (strcmp(op, "restore") == 0) {
         vm->memory_ms = clock_monotonic_ms();
+        reverted_note(vm, SAW_RESTORE);
         hook_call_answer(call, HOOK_GO, ""); /* prepare follows and takes the lease */
         return;
     }

@@ -35,7 +35,7 @@ end_run(struct vm *vm, enum lease_view view, bool clean)
     vm->ending = NULL;
     vm->active = vm->paused = vm->incoming = vm->leaving = false;
     vm->memory_ms = vm->arrived_ms = 0;
-    vm->run_confirmed = vm->hook_seen = vm->started_event = vm->hook_judged = vm->restart_pending = false;
+    vm->run_confirmed = vm->hook_seen = vm->started_event = vm->hook_judged = vm->restart_pending = vm->unstarted = false;
     vm->id = -1;
     host_channel_free(vm->channel);
     vm->channel = NULL;
@@ -78,8 +78,13 @@ stopping_hook(struct vm *vm)
 void
 stopping_event(struct vm *vm, enum watch_event event)
 {
-    /* An event of the run before the one that is starting now says nothing about it. */
-    if (!vm->ending && !vm->active && !vm->started_event)
+    bool shown = vm->active && !vm->unstarted;
+
+    /*
+     * An event of the run before the one that is starting now says nothing about it: a revert ends and begins one in
+     * the same breath, and a sweep may show the new one first.
+     */
+    if (!vm->ending && !shown && !vm->started_event)
         return;
     end_run(vm, watched_end(vm, event), event == WATCH_STOPPED_SHUTDOWN);
 }

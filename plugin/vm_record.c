@@ -67,6 +67,18 @@ encode_run(const struct vm_record *r)
                      "resumed", r->run_resumed, "switched", r->run_switched, "left", r->run_left);
 }
 
+static int
+encode_saw(json_t *o, const struct vm_record *r)
+{
+    char words[LEASE_SAW_MAX + 1];
+
+    lease_saw_print(r->saw, words);
+    if (r->saw && (json_object_set_new(o, "saw", json_string(words)) < 0 ||
+                   json_object_set_new(o, "saw_seq", json_integer((json_int_t)r->saw_seq)) < 0))
+        return -1;
+    return r->genid[0] ? json_object_set_new(o, "genid", json_string(r->genid)) : 0;
+}
+
 int
 vm_record_encode(const struct vm_record *r, struct buf *into, struct error *err)
 {
@@ -88,7 +100,7 @@ vm_record_encode(const struct vm_record *r, struct buf *into, struct error *err)
         (r->ek_len && json_set_bytes(o, "ek", r->ek, r->ek_len) < 0) ||
         (r->has_x0 && json_set_bytes(o, "x0", r->x0, sizeof r->x0) < 0) ||
         (r->has_point && json_set_bytes(o, "secret", r->point, sizeof r->point) < 0) ||
-        (r->disk && json_object_set_new(o, "disk", json_integer((json_int_t)r->disk)) < 0))
+        (r->disk && json_object_set_new(o, "disk", json_integer((json_int_t)r->disk)) < 0) || encode_saw(o, r) < 0)
         return error_set(err, ERROR_SYSTEM, "journal of %s: no memory, or a name that is not UTF-8", uuid);
     return json_print(o, into, err);
 }
@@ -202,6 +214,17 @@ decode_run(const json_t *o, struct vm_record *r, struct error *err)
 }
 
 static int
+decode_saw(const json_t *o, struct vm_record *r, struct error *err)
+{
+    char words[LEASE_SAW_MAX + 1] = "";
+
+    if (get_text(o, "saw", words, LEASE_SAW_MAX, err) < 0 || lease_saw_find(words, &r->saw, err) < 0 ||
+        get_number(o, "saw_seq", &r->saw_seq, err) < 0 || get_text(o, "genid", r->genid, sizeof r->genid - 1, err) < 0)
+        return -1;
+    return 0;
+}
+
+static int
 decode_public(const json_t *o, struct vm_record *r, struct error *err)
 {
     size_t x0 = 0, point = 0;
@@ -241,7 +264,7 @@ vm_record_decode(const char *text, size_t len, struct vm_record *ret, struct err
         get_mode(o, &r.mode, err) < 0 || json_get_bool(o, "known", true, &r.known, err) < 0 || get_number(o, "e", &r.e, err) < 0 ||
         get_number(o, "kn", &r.kn, err) < 0 ||
         get_text(o, "account", r.account, RECORD_WORD_MAX, err) < 0 || decode_run(o, &r, err) < 0 ||
-        decode_ends(o, &r, err) < 0 || decode_steps(o, &r, err) < 0 || decode_public(o, &r, err) < 0)
+        decode_ends(o, &r, err) < 0 || decode_steps(o, &r, err) < 0 || decode_public(o, &r, err) < 0 || decode_saw(o, &r, err) < 0)
         return -1;
     *ret = r;
     return 0;

@@ -2,6 +2,7 @@
 
 #include "lib/wire/lease_msg.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/common/encode.h"
@@ -38,6 +39,10 @@ static const struct word OPS[] = {
 static const struct word MODES[] = {
     { MODE_OF_HOST, "host" }, { MODE_LOOSE, "loose" }, { MODE_STRICT, "strict" },
     { MODE_OBSERVE, "observe" }, { 0, NULL },
+};
+
+static const struct word SAW[] = {
+    { SAW_SNAPSHOT, "snapshot" }, { SAW_RESTORE, "restore" }, { SAW_GENID, "genid" }, { 0, NULL },
 };
 
 static const char *
@@ -117,6 +122,38 @@ lease_mode_find(const char *name, enum lease_mode *ret, struct error *err)
     return 0;
 }
 
+void
+lease_saw_print(unsigned saw, char ret[static LEASE_SAW_MAX + 1])
+{
+    size_t len = 0;
+
+    ret[0] = '\0';
+    for (const struct word *w = SAW; w->name; w++) {
+        if (saw & (unsigned)w->value)
+            len += (size_t)snprintf(ret + len, LEASE_SAW_MAX + 1 - len, "%s%s", len ? " " : "", w->name);
+    }
+}
+
+int
+lease_saw_find(const char *words, unsigned *ret, struct error *err)
+{
+    unsigned saw = 0;
+
+    if (strlen(words) > LEASE_SAW_MAX || words[strspn(words, "abcdefghijklmnopqrstuvwxyz ")])
+        return error_set(err, ERROR_INPUT, "\"saw\" is no list of words");
+    while (*words) {
+        size_t len = strcspn(words, " ");
+
+        for (const struct word *w = SAW; w->name; w++) {
+            if (strlen(w->name) == len && strncmp(w->name, words, len) == 0)
+                saw |= (unsigned)w->value;
+        }
+        words += len + (words[len] == ' ');
+    }
+    *ret = saw;
+    return 0;
+}
+
 /* A number that fits JSON's exact integers: 0 .. 2^63 - 1. */
 static int
 get_u64(const json_t *object, const char *name, bool optional, uint64_t *ret,
@@ -189,6 +226,17 @@ encode_end(json_t *array, const struct lease_end *end, struct error *err)
 }
 
 static int
+encode_saw(json_t *o, const struct lease_report_vm *vm)
+{
+    char words[LEASE_SAW_MAX + 1];
+
+    if (vm->saw == 0)
+        return 0;
+    lease_saw_print(vm->saw, words);
+    return json_object_set_new(o, "saw", json_pack("{s:s,s:I}", "what", words, "seq", (json_int_t)vm->saw_seq));
+}
+
+static int
 encode_vm(json_t *array, const struct lease_report_vm *vm, struct error *err)
 {
     CLEANUP(json_decref) json_t *o = json_object();
@@ -208,7 +256,7 @@ encode_vm(json_t *array, const struct lease_report_vm *vm, struct error *err)
         json_object_set_new(o, "view", json_string(view)) < 0 ||
         json_object_set_new(o, "k", json_boolean(vm->k)) < 0 ||
         set_u64(o, "e", vm->e) < 0 || set_u64(o, "kk", vm->kk) < 0 ||
-        (vm->ver && set_u64(o, "ver", vm->ver) < 0) || (vm->row_ver && set_u64(o, "row_ver", vm->row_ver) < 0) ||
+        (vm->ver && set_u64(o, "ver", vm->ver) < 0) || (vm->row_ver && set_u64(o, "row_ver", vm->row_ver) < 0) || encode_saw(o, vm) < 0 ||
         json_array_append(array, o) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
     return 0;
@@ -254,19 +302,35 @@ decode_end(const json_t *o, uint64_t after, struct lease_end *ret, struct error 
 }
 
 static int
+decode_saw(const json_t *vm, struct lease_report_vm *ret, struct error *err)
+{
+    const json_t *o = NULL;
+    const char *words;
+
+    if (json_get_object(vm, "saw", true, &o, err) < 0)
+        return -1;
+    if (!o)
+        return 0;
+    if (json_only(o, "what seq", err) < 0 || json_get_string(o, "what", false, LEASE_SAW_MAX, &words, err) < 0 ||
+        lease_saw_find(words, &ret->saw, err) < 0 || get_u64(o, "seq", false, &ret->saw_seq, err) < 0)
+        return -1;
+    return 0;
+}
+
+static int
 decode_vm(const json_t *o, struct lease_report_vm *ret, struct error *err)
 {
     const json_t *ends;
     uint64_t after = 0;
 
-    if (json_only(o, "uuid ends view k e kk ver row_ver", err) < 0 ||
+    if (json_only(o, "uuid ends view k e kk ver row_ver saw", err) < 0 ||
         get_uuid(o, &ret->uuid, err) < 0 ||
         json_get_array(o, "ends", false, LEASE_ENDS_MAX, &ends, err) < 0 ||
         get_view(o, &ret->view, err) < 0 ||
         json_get_bool(o, "k", false, &ret->k, err) < 0 ||
         get_u64(o, "e", false, &ret->e, err) < 0 ||
         get_u64(o, "kk", false, &ret->kk, err) < 0 || get_u64(o, "ver", true, &ret->ver, err) < 0 ||
-        get_u64(o, "row_ver", true, &ret->row_ver, err) < 0)
+        get_u64(o, "row_ver", true, &ret->row_ver, err) < 0 || decode_saw(o, ret, err) < 0)
         return -1;
     ret->n_ends = json_array_size(ends);
     for (size_t i = 0; i < ret->n_ends; i++) {

@@ -1,7 +1,8 @@
 /*
  * lease_msg.h - reports of a host and what the service answers (docs/PROTOCOL-lease.md, 5)
  *
- * Report: {"host","boot","seq","hook"?,"pull"?,"vms":[{"uuid","ends":[{"view","e","seq"}],"view","k","e","kk","ver"?,"row_ver"?}]}
+ * Report: {"host","boot","seq","hook"?,"pull"?,"vms":[{"uuid","ends":[{"view","e","seq"}],"view","k","e","kk","ver"?,"row_ver"?,
+ *         "saw"?:{"what","seq"}}]}
  * Answer: {"vms":[{"uuid","answer","mode"?,"e"?,"nx"?,"receipt"?,"ver"?,"row_ver"?,"show"?,"acked_seq"}]}
  * acquire and handover are reports of one VM with an "op"; "op":"ask" asks what acquire would be answered.
  * Pull, what the service wants to hear now: {"pull":n,"uuids":[..]}.  Names of views and answers are those of the model.
@@ -33,6 +34,18 @@ enum lease_mode { MODE_OF_HOST, MODE_LOOSE, MODE_STRICT, MODE_OBSERVE };
 const char *lease_mode_name(enum lease_mode m); /* "host", "loose", "strict", "observe" */
 int lease_mode_find(const char *name, enum lease_mode *ret, struct error *err);
 
+/* What a host's libvirt showed of a state that was put back. Evidence: nothing depends on it. */
+enum lease_saw {
+    SAW_SNAPSHOT = 1, /* libvirt says that the domain was reverted to a snapshot */
+    SAW_RESTORE = 2,  /* its memory came out of a save file */
+    SAW_GENID = 4,    /* libvirt gave its run a <genid> of its own, as it does for both */
+};
+enum { LEASE_SAW_MAX = 63 };
+/* "snapshot genid", words in the order above; "" for none. */
+void lease_saw_print(unsigned saw, char ret[static LEASE_SAW_MAX + 1]);
+/* Words that are not known are passed over. ERROR_INPUT: no list of words. */
+int lease_saw_find(const char *words, unsigned *ret, struct error *err);
+
 enum { LEASE_HOOK_MAX = 15, LEASE_ENDS_MAX = 16, LEASE_VMS_MAX = 32 /* of one request; a host with more sends several */, RECEIPT_MAX = 8192 };
 
 struct lease_end {
@@ -48,6 +61,8 @@ struct lease_report_vm {
     bool k; /* the run came in by migration */
     uint64_t e, kk;
     uint64_t ver, row_ver; /* of the newest receipt that the host has; 0 none */
+    unsigned saw;     /* SAW_*, 0 none */
+    uint64_t saw_seq; /* acknowledged as an end is */
 };
 struct lease_report {
     char host[NAME_HOST_MAX + 1];

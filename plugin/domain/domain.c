@@ -234,6 +234,18 @@ read_disk(const xmlNode *devices, struct domain *ret)
         ret->disk = DOMAIN_DISK_OTHER;
 }
 
+/* Of the running domain it is the one that the guest sees; libvirt makes a new one when a state is put back. */
+static void
+read_genid(const xmlNode *root, struct domain *ret)
+{
+    const char *text = text_of(child(root, "genid"));
+    struct vm_uuid genid;
+    struct error err;
+
+    if (text && vm_uuid_parse(text, &genid, &err) == 0)
+        vm_uuid_print(&genid, ret->genid);
+}
+
 static int
 read_domain(const xmlNode *root, struct domain *ret, struct error *err)
 {
@@ -246,6 +258,7 @@ read_domain(const xmlNode *root, struct domain *ret, struct error *err)
     if (!uuid || vm_uuid_parse(uuid, &ret->uuid, err) < 0)
         return error_set(err, ERROR_INPUT, "domain XML of %s without a usable <uuid>", name);
     ret->marker = has_marker(root);
+    read_genid(root, ret);
     read_channel(devices, ret);
     read_tpm(devices, ret);
     read_disk(devices, ret);

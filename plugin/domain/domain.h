@@ -48,6 +48,7 @@ struct domain {
     enum domain_disk disk;        /* the first disk that is a disk, not a cdrom or floppy */
     char disk_format[16];         /* driver type: raw, qcow2, ...; "" if not given */
     char disk_path[DOMAIN_PATH_MAX + 1];
+    char genid[VM_UUID_TEXT];     /* <genid>; "" if none, or not made yet */
     bool disk_readonly, disk_transient, disk_backing_given, disk_encrypted;
 };
 

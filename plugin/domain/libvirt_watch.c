@@ -81,11 +81,11 @@ read_who(virDomainPtr domain, struct watch_report *ret)
     return true;
 }
 
-/* What `virtid enable` adds to a running domain is in its next definition only. */
+/* What `virtid enable` adds to a running domain is in its next definition only; a <genid> may be another there. */
 static bool
-has_all(const char *xml)
+is_all(const char *xml)
 {
-    return strstr(xml, DOMAIN_MARKER_NAMESPACE) && strstr(xml, DOMAIN_CHANNEL_NAME);
+    return strstr(xml, DOMAIN_MARKER_NAMESPACE) && strstr(xml, DOMAIN_CHANNEL_NAME) && !strstr(xml, "<genid>");
 }
 
 static bool
@@ -156,7 +156,7 @@ tell_domain(struct libvirt_watch *watch, virDomainPtr domain)
     if (!report.xml)
         return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : -1;
     look_at_job(watch, domain, &report);
-    if (report.active && report.persistent && !has_all(report.xml))
+    if (report.active && report.persistent && !is_all(report.xml))
         report.next_xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
     tell(watch, &report);
     return 0;
@@ -245,11 +245,21 @@ translate(int event, int detail)
     return WATCH_OTHER;
 }
 
+/* Resumed and Suspended have that detail after a restore, too. */
+static bool
+is_from_snapshot(int event, int detail)
+{
+    return (event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_FROM_SNAPSHOT) ||
+           (event == VIR_DOMAIN_EVENT_STARTED && detail == VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT) ||
+           (event == VIR_DOMAIN_EVENT_STOPPED && detail == VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT);
+}
+
 static int
 on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void *opaque)
 {
     struct libvirt_watch *watch = opaque;
-    struct watch_report report = { .kind = WATCH_EVENT, .event = translate(event, detail) };
+    struct watch_report report = { .kind = WATCH_EVENT, .event = translate(event, detail),
+                                   .from_snapshot = is_from_snapshot(event, detail) };
 
     (void)connection;
     if (!read_who(domain, &report))

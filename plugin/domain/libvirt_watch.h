@@ -45,6 +45,7 @@ enum watch_event {
 struct watch_report {
     enum watch_kind kind;
     enum watch_event event;
+    bool from_snapshot; /* WATCH_EVENT: libvirt says that it was reverted to a snapshot */
     struct vm_uuid uuid;
     char name[NAME_DOMAIN_MAX + 1];
     /* WATCH_DOMAIN: */
@@ -54,7 +55,7 @@ struct watch_report {
     bool job_known, leaving, arriving; /* was it looked at; is a migration out of here, or to here, under way */
     int id;
     char *xml; /* owned by the report; live when active */
-    char *next_xml; /* what it will be when started again, if it runs without marker or channel; or NULL */
+    char *next_xml; /* what it will be when started again, if it runs without marker or channel, or with a <genid>; or NULL */
 };
 
 /* Takes the report; called on the watching thread. End it with watch_report_free(). */

@@ -14,6 +14,7 @@
 enum {
     REQUEST_MS = 5000, /* for everything nobody waits for */
     URL_MAX = 600,
+    PLAIN_MS = 3600 * 1000, /* then an older service may be a newer one */
 };
 
 struct enroll {
@@ -21,6 +22,7 @@ struct enroll {
     struct http_client *http;
     bool has_clock;
     int64_t ahead_ms;
+    int64_t plain_until_ms; /* the service is an older one: what hosts saw is not told it meanwhile */
 };
 
 int
@@ -103,9 +105,9 @@ enroll_clock(const struct enroll *enroll, int64_t *ret_ahead_ms)
     return enroll->has_clock;
 }
 
-int
-enroll_report(struct enroll *enroll, const struct lease_report *report, long timeout_ms,
-              struct lease_result *ret, size_t max, size_t *ret_n, struct error *err)
+static int
+send_report(struct enroll *enroll, const struct lease_report *report, long timeout_ms,
+            struct lease_result *ret, size_t max, size_t *ret_n, struct error *err)
 {
     CLEANUP(buf_clear) struct buf body = BUF(JSON_TEXT_MAX);
     CLEANUP(buf_clear) struct buf answer = BUF(JSON_TEXT_MAX);
@@ -126,6 +128,42 @@ enroll_report(struct enroll *enroll, const struct lease_report *report, long tim
         return error_wrap(err, "token service %s: report", enroll->identity->service);
     }
     return lease_results_decode((const char *)answer.data, answer.len, ret, max, ret_n, err);
+}
+
+/* Without what a service of before does not read. False: there is none of that in it. */
+static bool
+make_plain(const struct lease_report *report, struct lease_report *ret)
+{
+    bool differs = false;
+
+    *ret = *report;
+    for (size_t i = 0; i < ret->n_vms; i++) {
+        differs |= ret->vms[i].saw != 0;
+        ret->vms[i].saw = 0;
+    }
+    return differs;
+}
+
+int
+enroll_report(struct enroll *enroll, const struct lease_report *report, long timeout_ms,
+              struct lease_result *ret, size_t max, size_t *ret_n, struct error *err)
+{
+    bool only_plain = clock_monotonic_ms() < enroll->plain_until_ms;
+    CLEANUP(mem_free) struct lease_report *plain = NULL;
+
+    plain = malloc(sizeof *plain);
+    if (!plain)
+        return error_sys(err, ENOMEM, "report");
+    if (!make_plain(report, plain))
+        return send_report(enroll, report, timeout_ms, ret, max, ret_n, err);
+    if (!only_plain && send_report(enroll, report, timeout_ms, ret, max, ret_n, err) == 0)
+        return 0;
+    if (!only_plain && strcmp(err->problem, "bad-request") != 0)
+        return -1;
+    /* A lease must not wait for evidence. */
+    if (!only_plain)
+        enroll->plain_until_ms = clock_monotonic_ms() + PLAIN_MS;
+    return send_report(enroll, plain, timeout_ms, ret, max, ret_n, err);
 }
 
 int

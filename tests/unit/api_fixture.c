@@ -372,7 +372,7 @@ sim_host_say_all(struct sim_host *h, const struct vm_uuid *uuid, const struct si
     report.n_vms = 1;
     report.vms[0] = (struct lease_report_vm){ .uuid = *uuid, .view = is_end ? VIEW_OFF : word->view, .k = word->k,
                                               .e = word->e, .kk = word->kk, .ver = word->ver,
-                                              .row_ver = word->row_ver };
+                                              .row_ver = word->row_ver, .saw = word->saw, .saw_seq = word->saw_seq };
     if (is_end) {
         report.vms[0].n_ends = 1;
         report.vms[0].ends[0] =

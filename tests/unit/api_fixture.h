@@ -86,6 +86,8 @@ struct sim_word {
     uint64_t e, kk, pull, ver, row_ver;
     enum lease_op op;
     const char *boot; /* NULL: the one of all of them */
+    unsigned saw;
+    uint64_t saw_seq;
 };
 struct lease_result sim_host_say_all(struct sim_host *h, const struct vm_uuid *uuid, const struct sim_word *word);
 

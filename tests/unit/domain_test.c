@@ -43,6 +43,7 @@ an_enabled_domain_is_read(void **state)
     vm_uuid_print(&d.uuid, uuid);
     assert_string_equal(uuid, "6ba7b810-9dad-11d1-80b4-00c04fd430c8");
     assert_string_equal(d.name, "web1");
+    assert_string_equal(d.genid, "");
     assert_true(d.marker && d.channel && d.tpm_persistent);
     assert_string_equal(d.channel_path, "");
     assert_int_equal(d.tpm, DOMAIN_TPM_EMULATOR);
@@ -67,6 +68,7 @@ a_live_domain_shows_its_channel(void **state)
     assert_int_equal(d.disk, DOMAIN_DISK_BLOCK);
     assert_string_equal(d.disk_path, "/dev/vg0/web1");
     assert_true(d.disk_transient && d.disk_backing_given);
+    assert_string_equal(d.genid, "d6297186-aa7f-4d5d-9db7-736987ec11f7");
 }
 
 static void

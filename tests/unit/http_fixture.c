@@ -157,6 +157,12 @@ handle(void *context, const struct http_request *request, struct http_reply *rep
         buf_add_text(
             &reply->body,
             "{\"type\":\"urn:virtid:problem:foreign\",\"title\":\"t\",\"status\":409}");
+    } else if (strcmp(m->path, "/v1/host/report") == 0) { /* as a token service of before `saw` */
+        bool known = !memmem(request->body, request->body_len, "\"saw\"", 5);
+
+        reply->status = known ? 200 : 400;
+        reply->content_type = known ? NULL : "application/problem+json";
+        buf_add_text(&reply->body, known ? "{\"vms\":[]}" : "{\"type\":\"urn:virtid:problem:bad-request\",\"status\":400}");
     } else if (strcmp(m->path, "/later") == 0) {
         reply->status = 429;
         snprintf(reply->headers, sizeof reply->headers, "Retry-After: 7\r\n");

@@ -4,7 +4,7 @@
  * Listeners: plain on a Unix socket, another one, urgent, with room for FIXTURE_SMALL connections, TLS with
  * client certificates on a free port.  The handler
  * answers "METHOD PATH BODY"; "/nothing" sets no status, "/who" tells the Unix peer, "/cert" the URI
- * of the client's certificate, "/exporter" the exporter in hex.  Every helper asserts.
+ * of the client's certificate, "/exporter" the exporter in hex; "/v1/host/report" is that of an old token service.  Every helper asserts.
  */
 #pragma once
 

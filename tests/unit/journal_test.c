@@ -64,6 +64,9 @@ full_record(void)
     r.steps[STEP_INJECT].state = STEP_SKIPPED;
     strcpy(r.steps[STEP_INJECT].problem, "image-dirty");
     strcpy(r.steps[STEP_INJECT].text, "needs_recovery");
+    strcpy(r.genid, "11ef9084-1fba-464e-82ea-8f7fdb2e3e08");
+    r.saw = SAW_SNAPSHOT | SAW_GENID;
+    r.saw_seq = 14;
     memset(r.ek, 5, sizeof r.ek);
     memset(r.receipt, 9, r.receipt_len);
     return r;
@@ -98,6 +101,9 @@ what_was_saved_is_there_after_a_restart(void **state)
     assert_string_equal(found.records[0].name, r.name);
     assert_int_equal(found.records[0].e, r.e);
     assert_string_equal(found.records[0].run, r.run);
+    assert_string_equal(found.records[0].genid, r.genid);
+    assert_int_equal(found.records[0].saw, r.saw);
+    assert_int_equal(found.records[0].saw_seq, r.saw_seq);
     assert_true(found.records[0].run_k && found.records[0].has_x0 && !found.records[0].has_point);
     assert_int_equal(found.records[0].n_ends, 2);
     assert_int_equal(found.records[0].ends[1].view, VIEW_GU);

@@ -50,6 +50,8 @@ a_report_comes_back_as_it_went(void **state)
     in.vms[0].kk = 12;
     in.vms[0].ver = 1700000000002;
     in.vms[0].row_ver = 1700000000003;
+    in.vms[0].saw = SAW_SNAPSHOT | SAW_RESTORE | SAW_GENID;
+    in.vms[0].saw_seq = 5;
     assert_int_equal(lease_report_encode(&in, &b, &err), 0);
     assert_int_equal(lease_report_decode((char *)b.data, b.len, &out, &err), 0);
     assert_memory_equal(&in, &out, sizeof in);
@@ -179,6 +181,33 @@ ends_are_ends_and_in_order(void **state)
                      -1);
 }
 
+static void
+what_a_host_saw_may_be_in_a_report_and_need_not(void **state)
+{
+#define SAW(value)                                                                                        \
+    HEAD "{\"uuid\":\"" VM "\",\"ends\":[],\"view\":\"run\",\"k\":false,\"e\":5,\"kk\":0,\"saw\":" value "}]}"
+    char words[LEASE_SAW_MAX + 1];
+    struct error err;
+    unsigned saw;
+
+    (void)state;
+    assert_int_equal(decode(SAW("{\"what\":\"snapshot genid\",\"seq\":6}")), 0);
+    assert_int_equal(decode(SAW("{\"what\":\"snapshot of-the-moon\",\"seq\":6}")), -1);
+    assert_int_equal(decode(SAW("{\"what\":\"snapshot\\u001b[2J\",\"seq\":6}")), -1);
+    assert_int_equal(decode(SAW("{\"what\":\"snapshot\"}")), -1);
+    assert_int_equal(decode(SAW("{\"what\":\"snapshot\",\"seq\":6,\"open\":true}")), -1);
+    assert_int_equal(decode(SAW("\"snapshot\"")), -1);
+    /* A newer host's words are no reason to refuse what is known. */
+    assert_int_equal(lease_saw_find("overlay genid  restore", &saw, &err), 0);
+    assert_int_equal(saw, SAW_GENID | SAW_RESTORE);
+    lease_saw_print(saw, words);
+    assert_string_equal(words, "restore genid");
+    lease_saw_print(~0u, words);
+    assert_string_equal(words, "snapshot restore genid");
+    lease_saw_print(0, words);
+    assert_string_equal(words, "");
+}
+
 int
 main(void)
 {
@@ -187,6 +216,7 @@ main(void)
         cmocka_unit_test(an_answer_comes_back_as_it_went),
         cmocka_unit_test(every_word_has_one_name),
         cmocka_unit_test(what_is_not_exactly_a_report_is_refused),
+        cmocka_unit_test(what_a_host_saw_may_be_in_a_report_and_need_not),
         cmocka_unit_test(a_pull_comes_back),
         cmocka_unit_test(ends_are_ends_and_in_order),
     };

@@ -131,6 +131,26 @@ a_hundred_loose_runs_fit_into_the_queue(void **state)
     assert_int_equal(rig->vm->record.ends[LEASE_ENDS_MAX - 1].view, VIEW_GU);
 }
 
+/* A revert ends a run and begins one; a sweep that was under way shows the new one before the old one's end is told. */
+static void
+the_end_of_the_run_before_is_not_that_of_the_one_that_is_shown(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    strcpy(rig->vm->record.run, RUN_STARTING);
+    rig->vm->record.e = 9;
+    rig->vm->unstarted = true; /* as prepare leaves it */
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 5));
+    stopping_event(rig->vm, WATCH_STOPPED_OTHER);
+    assert_int_equal(rig->vm->record.e, 9);
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    assert_true(rig->vm->active);
+    /* One that does not come up is told by the hook, too. */
+    stopping_hook(rig->vm);
+    stopping_event(rig->vm, WATCH_STOPPED_OTHER);
+    hostd_rig_assert_end(rig, 0, VIEW_GO, 9);
+}
+
 static void
 a_start_that_was_allowed_keeps_its_epoch(void **state)
 {
@@ -488,6 +508,7 @@ main(void)
         IN_RIG(an_end_that_nobody_watched_is_doubt),
         IN_RIG(nothing_is_signed_while_an_end_is_unreported),
         IN_RIG(a_hundred_loose_runs_fit_into_the_queue),
+        IN_RIG(the_end_of_the_run_before_is_not_that_of_the_one_that_is_shown),
         IN_RIG(a_start_that_was_allowed_keeps_its_epoch),
         IN_RIG(another_run_than_the_one_we_knew_has_no_epoch),
         IN_RIG(a_run_that_the_hook_noted_is_not_the_one_we_allowed),

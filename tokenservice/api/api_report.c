@@ -15,6 +15,7 @@
 #include "tokenservice/api/accepting.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
+#include "tokenservice/api/host_saw.h"
 #include "tokenservice/api/pending.h"
 #include "tokenservice/api/receipt.h"
 #include "tokenservice/api/retire.h"
@@ -287,6 +288,7 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
     struct lease_record before;
     bool changed, has_room = true;
     struct error why;
+    uint64_t heard;
 
     if (!r)
         return error_set(err, ERROR_SYSTEM, "no memory");
@@ -305,6 +307,7 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
     if (decision_allowed(s, call, &why) < 0 || (s->recovery && !r->account.stored_already))
         r->now.grace = true;
     before = r->account.stored.lease;
+    heard = r->seq.ended;
     apply(s, call, r);
     *ret_asks = r->asks;
     if (r->asks)
@@ -323,6 +326,9 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
     if (changed && vm_account_save(s, &r->account, err) < 0)
         return -1;
     /* A VM that nobody has stays unwritten: "off" of one never seen is no news. */
+    if (r->account.stored_already && !r->now.grace &&
+        host_saw_take(s, call, r->vm, &r->account.stored.lease, heard, &r->seq, err) < 0)
+        return -1;
     if (r->account.stored_already &&
         store_seq_put(s->store, &r->vm->uuid, call->host.name, &r->seq, err) < 0)
         return -1;

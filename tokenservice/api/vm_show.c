@@ -8,6 +8,7 @@
 #include "lib/common/encode.h"
 #include "lib/wire/problem.h"
 #include "tokenservice/api/behind.h"
+#include "tokenservice/api/host_saw.h"
 #include "tokenservice/lease/lease_case.h"
 
 static json_t *
@@ -98,17 +99,21 @@ add_lease_steps(json_t *steps, const struct vm_account *a, const struct lease_no
 }
 
 struct newest {
-    bool found;
-    struct store_audit record;
+    bool found, saw;
+    struct store_audit record, host_saw;
 };
 
-/* The newest record that is about a proof. */
+/* The newest record that is about a proof, and that of what a host saw. */
 static int
 take_proof(void *context, const struct store_audit *record, struct error *err)
 {
     struct newest *n = context;
 
     (void)err;
+    if (!n->saw && strcmp(record->what, HOST_SAW) == 0) {
+        n->saw = true;
+        n->host_saw = *record;
+    }
     if (!n->found &&
         (strcmp(record->what, "token") == 0 || strcmp(record->what, "extend") == 0 ||
          strcmp(record->what, "resolve") == 0 || strcmp(record->what, "refused") == 0 ||
@@ -182,6 +187,17 @@ is_behind(const struct vm_account *a, const struct newest *n)
             strcmp(n->record.problem, "tpm-behind") == 0);
 }
 
+/* Evidence, beside what the proof shows; without that only of the run that is there. */
+static void
+add_host_saw(json_t *steps, const struct vm_account *a, const struct newest *n)
+{
+    char epoch[HOST_SAW_EPOCH_MAX];
+
+    host_saw_print_epoch(a->stored.lease.ep, epoch);
+    if (n->saw && (is_behind(a, n) || strcmp(n->host_saw.why, epoch) == 0))
+        host_saw_step(&n->host_saw, steps);
+}
+
 static int
 add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t *o,
           struct error *err)
@@ -200,6 +216,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
     take_seen(a, &newest);
     add_lease_steps(steps, a, &now);
     add_proof_steps(steps, a, &newest);
+    add_host_saw(steps, a, &newest);
     if (is_behind(a, &newest)) {
         json_object_set_new(o, "state", json_string(newest.record.problem));
         json_object_set_new(o, "repair", json_sprintf("virtid accept %s", a->id.name[0] ? a->id.name : uuid));
