@@ -3,7 +3,7 @@
  */
 #include "config.h"
 
-#include "tests/unit/sim_stepper.h"
+#include "tests/unit/sim_put_back.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -172,6 +172,42 @@ an_older_disk_or_tpm_is_behind_as_long_as_it_is_there(void **state)
     assert_true(sim_says_fresh("vtpm"));
 }
 
+/* Put back one boot ago, and left running until its TPM's clock has passed the last one that was accepted. */
+static void
+behind_whatever_its_clock_says(bool key, bool x, const char *problem)
+{
+    CLEANUP(sim_put_back_clear) struct sim_put_back c;
+    uint64_t last;
+
+    sim_put_back_new(&c, key, x);
+    last = c.s.vm.tpm.clock += 7200000;
+    sim_put_back_show(&c, false, false);
+    assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
+    sim_put_back_show(&c, key, x);
+    for (uint64_t clock = last - 3600000; clock <= last + 3600000; clock += 3600000) {
+        c.s.vm.tpm.clock = clock;
+        sim_put_back_refused(&c, problem);
+        c.s.vm.epoch = sim_host_say(&c.h, &c.s.vm.uuid, VIEW_RUN, 0, true).e; /* in its next run, too */
+        sim_put_back_refused(&c, problem);
+    }
+    sim_put_back_show(&c, false, false);
+    assert_int_equal(sim_vm_token(&c.s.vm, &c.h, &the_answer), 200);
+}
+
+static void
+a_disk_alone_is_behind_whatever_the_tpms_clock_says(void **state)
+{
+    (void)state;
+    behind_whatever_its_clock_says(true, false, "disk-behind");
+}
+
+static void
+a_tpm_alone_is_behind_whatever_its_clock_says(void **state)
+{
+    (void)state;
+    behind_whatever_its_clock_says(false, true, "tpm-behind");
+}
+
 /* Restored from the backup of last week: the operator sees which it is. */
 static void
 an_older_state_is_named_by_its_step(void **state)
@@ -314,6 +350,8 @@ main(void)
         API_TEST(without_a_tpm_one_proof_steps_the_secret),
         API_TEST(the_account_of_a_vm_that_stepped_is_repeated_in_peace),
         API_TEST(an_older_disk_or_tpm_is_behind_as_long_as_it_is_there),
+        API_TEST(a_disk_alone_is_behind_whatever_the_tpms_clock_says),
+        API_TEST(a_tpm_alone_is_behind_whatever_its_clock_says),
         API_TEST(an_older_state_is_named_by_its_step),
         API_TEST(another_vms_key_is_nobodys_next_one),
         API_TEST(a_transient_disk_has_no_ratchet),

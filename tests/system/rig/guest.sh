@@ -80,11 +80,11 @@ guest_libraries() {
 
 # guest_xml NAME UUID TYPE IMAGE FORMAT [OPTION...]: a domain, on stdout.
 # TYPE is kvm or qemu.  OPTIONs: tap (network, see host_network), bios (boot the
-# image itself), notpm, channel and marker (what `virtid enable` would add),
+# image itself), notpm, genid, channel and marker (what `virtid enable` would add),
 # memory=MIB, cpus=N, root=ARGS (more kernel arguments).
 guest_xml() {
     local name=$1 uuid=$2 type=$3 image=$4 format=$5 memory=256 cpus=1 args='' option
-    local boot tpm cpu network='' channel='' metadata=''
+    local boot tpm cpu network='' channel='' metadata='' genid=''
 
     shift 5
     boot=direct
@@ -94,6 +94,7 @@ guest_xml() {
         tap) network="<interface type='ethernet'><mac address='52:54:00:76:69:64'/><target dev='virtidtap0' managed='no'/><model type='virtio'/></interface>" ;;
         bios) boot=bios ;;
         notpm) tpm= ;;
+        genid) genid='<genid/>' ;;
         channel) channel="<channel type='unix'><target type='virtio' name='org.virtid.0'/></channel>" ;;
         marker) metadata="<metadata><virtid:identity xmlns:virtid='urn:virtid:domain:1'/></metadata>" ;;
         memory=*) memory=${option#*=} ;;
@@ -114,6 +115,7 @@ guest_xml() {
 <domain type='$type'>
   <name>$name</name>
   <uuid>$uuid</uuid>
+  $genid
   $metadata
   <memory unit='MiB'>$memory</memory>
   <vcpu>$cpus</vcpu>
