@@ -50,7 +50,7 @@ struct vm_record {
     size_t n_ends;
     char genid[VM_UUID_TEXT]; /* the running domain's, last seen; "" none */
     unsigned saw;           /* SAW_* that the service does not know yet */
-    uint64_t saw_seq;
+    uint64_t saw_seq;       /* 0: it was not told */
     uint8_t receipt[RECEIPT_MAX];
     size_t receipt_len;
     uint64_t receipt_ver, receipt_row_ver; /* as the service said with it */

@@ -15,19 +15,12 @@ void
 reverted_note(struct vm *vm, enum lease_saw saw)
 {
     char words[LEASE_SAW_MAX + 1];
-    struct error err;
 
     vm->saw_ms = clock_monotonic_ms();
     if (vm->record.saw & saw)
         return;
-    /* A new number with each: what is added while it is told is told again. */
-    if (journal_next_seq(vm->hostd->journal, &vm->record.saw_seq, &err) < 0) {
-        log_error(&err, "ending");
-        vm->hostd->journal_failed = true;
-        event_base_loopbreak(vm->hostd->base);
-        return;
-    }
     vm->record.saw |= saw;
+    vm->record.saw_seq = 0; /* what is added while it is told is told again */
     vm_save(vm);
     lease_saw_print(saw, words);
     log_notice("event=put-back vm=%s saw=%s", vm->record.name, words);
@@ -50,15 +43,29 @@ reverted_see_genid(struct vm *vm, const struct domain *live, const struct domain
 }
 
 unsigned
-reverted_tell(const struct vm *vm, int64_t now_ms)
+reverted_tell(struct vm *vm, int64_t now_ms)
 {
-    return now_ms - vm->saw_ms >= MORE_MS ? vm->record.saw : 0;
+    struct error err;
+
+    if (vm->record.saw == 0 || now_ms - vm->saw_ms < MORE_MS)
+        return 0;
+    if (vm->record.saw_seq != 0)
+        return vm->record.saw;
+    /* Not before: what acknowledges a later end would acknowledge this, which was not told yet. */
+    if (journal_next_seq(vm->hostd->journal, &vm->record.saw_seq, &err) < 0) {
+        log_error(&err, "ending");
+        vm->hostd->journal_failed = true;
+        event_base_loopbreak(vm->hostd->base);
+        return 0;
+    }
+    vm_save(vm);
+    return vm->record.saw;
 }
 
 bool
 reverted_acknowledged(struct vm *vm, uint64_t acked_seq)
 {
-    if (vm->record.saw == 0 || vm->record.saw_seq > acked_seq)
+    if (vm->record.saw_seq == 0 || vm->record.saw_seq > acked_seq)
         return false;
     vm->record.saw = 0;
     vm->record.saw_seq = 0;

@@ -21,8 +21,8 @@ void reverted_note(struct vm *vm, enum lease_saw saw);
  */
 void reverted_see_genid(struct vm *vm, const struct domain *live, const struct domain *next);
 
-/* SAW_* to be told now: 0 while more of the same may come. */
-unsigned reverted_tell(const struct vm *vm, int64_t now_ms);
+/* SAW_* to be told now, under the number record.saw_seq, which is durable then: 0 while more of the same may come. */
+unsigned reverted_tell(struct vm *vm, int64_t now_ms);
 
 /* The service has heard all up to this number.  True: the record changed, and is not saved yet. */
 bool reverted_acknowledged(struct vm *vm, uint64_t acked_seq);

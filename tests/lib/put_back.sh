@@ -105,7 +105,7 @@ refused_as() {
     local i
 
     in_state "$vm" running || return 1
-    for ((i = 0; i < 60; i++)); do
+    for ((i = 0; i < 20; i++)); do
         [ -z "$(asks)" ] && inside virtid why "$vm" >"$box/why" && grep -q "proof *$1" "$box/why" &&
             grep -q 'virtid accept DOMAIN' "$box/why" && return 0
         sleep 2

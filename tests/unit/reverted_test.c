@@ -60,7 +60,7 @@ shown(struct hostd_rig *rig, int id, const char *live, const char *next)
 }
 
 static unsigned
-told_later(const struct hostd_rig *rig)
+told_later(struct hostd_rig *rig)
 {
     return reverted_tell(rig->vm, clock_monotonic_ms() + 60000);
 }
@@ -153,14 +153,32 @@ what_is_added_while_it_is_told_is_told_again(void **state)
     uint64_t told;
 
     reverted_note(rig->vm, SAW_RESTORE);
+    assert_int_equal(told_later(rig), SAW_RESTORE);
     told = rig->vm->record.saw_seq;
     reverted_note(rig->vm, SAW_RESTORE); /* nothing new */
+    assert_int_equal(told_later(rig), SAW_RESTORE);
     assert_int_equal(rig->vm->record.saw_seq, told);
     reverted_note(rig->vm, SAW_GENID);
     assert_false(reverted_acknowledged(rig->vm, told));
     assert_int_equal(told_later(rig), SAW_RESTORE | SAW_GENID);
     assert_true(reverted_acknowledged(rig->vm, rig->vm->record.saw_seq));
     assert_int_equal(told_later(rig), 0);
+}
+
+/* A revert ends a run first: that is acknowledged before the evidence is told. */
+static void
+the_word_for_an_end_acknowledges_nothing_that_was_not_told(void **state)
+{
+    struct hostd_rig *rig = *state;
+    uint64_t end;
+
+    hostd_rig_running(rig, 7);
+    event(rig, WATCH_STOPPED_OTHER, true);
+    end = rig->vm->record.ends[0].seq;
+    assert_false(reverted_acknowledged(rig->vm, end));
+    assert_int_equal(told_later(rig), SAW_SNAPSHOT);
+    assert_true(rig->vm->record.saw_seq > end);
+    assert_true(reverted_acknowledged(rig->vm, rig->vm->record.saw_seq));
 }
 
 static int
@@ -181,6 +199,7 @@ it_is_told_by_a_daemon_that_was_restarted(void **state)
 
     shown(rig, 6, FIRST, DEFINED);
     event(rig, WATCH_DEFINED, true);
+    told_later(rig);
     assert_int_equal(journal_load(rig->hostd.journal, forget_nothing, &kept, &bad, &err), 0);
     assert_int_equal(kept.saw, SAW_SNAPSHOT | SAW_GENID);
     assert_int_equal(kept.saw_seq, rig->vm->record.saw_seq);
@@ -200,6 +219,7 @@ main(void)
         IN_RIG(the_genid_of_a_transient_domain_says_nothing),
         IN_RIG(what_belongs_together_is_told_together),
         IN_RIG(what_is_added_while_it_is_told_is_told_again),
+        IN_RIG(the_word_for_an_end_acknowledges_nothing_that_was_not_told),
         IN_RIG(it_is_told_by_a_daemon_that_was_restarted),
     };
     return cmocka_run_group_tests_name("reverted", t, NULL, NULL);

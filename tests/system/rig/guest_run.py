@@ -15,7 +15,7 @@ path = name if "/" in name else "/run/libvirt/qemu/%s.shell" % name
 deadline = time.monotonic() + seconds
 
 
-def ask(command, limit):
+def ask(command, limit, before=""):
     mark = os.urandom(6).hex()
     end = min(deadline, time.monotonic() + limit)
     with socket.socket(socket.AF_UNIX) as port:
@@ -26,9 +26,9 @@ def ask(command, limit):
             time.sleep(0.3)
             return None
         # Split in the command, whole in its output: an echo never looks like an answer.
-        half = mark[:6] + "''" + mark[6:]
+        half = mark[:6] + "$@" + mark[6:]
         port.sendall(
-            ("\necho b%s; ( %s ) 2>&1; echo e%s:$?\n" % (half, command, half)).encode()
+            (before + "\necho b%s; ( %s ) 2>&1; echo e%s:$?\n" % (half, command, half)).encode()
         )
         seen = b""
         while time.monotonic() < end:
@@ -47,8 +47,11 @@ def ask(command, limit):
 
 
 # Until the guest is up nobody reads the port, so a harmless command is tried again
-# and again; the real one is sent once.
-while not ask("true", 3):
+# and again; the real one is sent once.  Of what was sent while the guest came up a
+# part may be lost: every other try closes the quote or bracket that the shell waits for.
+before = ""
+while not ask("true", 3, before):
+    before = "" if before else "'\n)\n"
     if time.monotonic() >= deadline:
         sys.exit(124)
 answer = ask(command, seconds)
