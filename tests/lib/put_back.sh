@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # put_back.sh - words for tests in which the state of a VM is put back: what it shows, how it is healed
 #
-# A test sources it after system.sh, sets $vm, the domain that is meant, and declares `audiences 90`: a token for
-# one that was never asked for needs a proof.  Points are subshells, so what is to be kept lies in files of the box.
-# shellcheck disable=SC2154
-
-vm=
+# Sourced after system.sh; $vm is the domain that is meant, and the test declares `audiences 60`.  Points are subshells,
+# so what is to be kept lies in files of the box.
+# shellcheck source=tests/lib/fresh_token.sh
+. "$(dirname "${BASH_SOURCE[0]}")/fresh_token.sh"
+echo 0 >"$box/asked"
 
 guest() {
     guest_run "$box" "$vm" "${2:-60}" "$1"
@@ -20,56 +20,26 @@ define_snapped() {
         virsh define /dev/stdin <"$box/$1.xml"
 }
 
-# asks: one more audience; prints what the guest got for it.
-asks() {
-    local n
-
-    n=$(($(cat "$box/asked" 2>/dev/null || echo 0) + 1))
-    echo $n >"$box/asked"
-    guest "virtid-agent token -a a$n" 25 2>/dev/null |
-        grep -oE 'eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+' | tail -n 1
-}
-
-# proves: until it has a token of now; its claims into $box/claims.
-proves() {
-    local i token
-
-    for ((i = 0; i < 120; i += 3)); do
-        token=$(asks)
-        [ -n "$token" ] && {
-            claims "$token" >"$box/claims"
-            return 0
-        }
-        sleep 2
-    done
-    inside virtid why "$vm"
-    return 1
-}
-
-# told WORD...: these claims of the newest token, in a line.
-told() {
-    /usr/bin/python3 -c '
-import json, sys
-at = json.load(open(sys.argv[1]))
-at.update(at["virtid"])
-print([at.get(word) for word in sys.argv[2:]])' "$box/claims" "$@"
-}
-
 boot_id() {
     guest 'cat /proc/sys/kernel/random/boot_id' | grep -oE '[0-9a-f]{8}-[0-9a-f-]{27}'
-}
-
-# remembers: who it is now, for goes_on_as_it_was and healed.
-remembers() {
-    told sub factors >"$box/was"
-    told gen | tr -dc 0-9 >"$box/gen"
-    told epoch | tr -dc 0-9 >"$box/epoch"
-    records >"$box/records"
 }
 
 # records: how often a host has told the service of something that was put back.
 records() {
     grep -c "event=host-saw uuid=$(uuid_of "$vm")" "$box/log/virtid-tokend.log" || :
+}
+
+# remembers: who it is by its newest token, for goes_on_as_it_was and healed; and what the host has told by now.
+remembers() {
+    told sub factors >"$box/was"
+    told gen | tr -dc 0-9 >"$box/gen"
+    epoch >"$box/epoch"
+    records >"$box/records"
+}
+
+# comes_up: it starts, proves itself, and is remembered.
+comes_up() {
+    starts && fresh && remembers
 }
 
 state_is() {
@@ -88,12 +58,10 @@ no_alarm() {
 
 # is_who_it_was GENERATION: with a fresh proof, in a new epoch; and so it is remembered.
 is_who_it_was() {
-    proves || return 1
-    [ "$(told sub factors)" = "$(cat "$box/was")" ] || { told sub factors; return 1; }
-    [ "$(told gen | tr -dc 0-9)" = "$1" ] || { told gen; return 1; }
-    [ "$(told epoch | tr -dc 0-9)" -gt "$(cat "$box/epoch")" ] || { told epoch; return 1; }
-    remembers
-    state_is ok
+    fresh || return 1
+    told sub factors gen epoch
+    [ "$(told sub factors)" = "$(cat "$box/was")" ] && [ "$(told gen | tr -dc 0-9)" = "$1" ] &&
+        [ "$(epoch)" -gt "$(cat "$box/epoch")" ] && remembers && state_is ok
 }
 
 goes_on_as_it_was() {
@@ -102,12 +70,15 @@ goes_on_as_it_was() {
 
 # refused_as PROBLEM: it runs, asks, gets no token, and `why` says so, with the command.
 refused_as() {
-    local i
+    local i asked
 
     in_state "$vm" running || return 1
+    asked=$(($(cat "$box/asked") % 60 + 1))
+    echo $asked >"$box/asked"
     for ((i = 0; i < 20; i++)); do
-        [ -z "$(asks)" ] && inside virtid why "$vm" >"$box/why" && grep -q "proof *$1" "$box/why" &&
-            grep -q 'virtid accept DOMAIN' "$box/why" && return 0
+        guest "virtid-agent token -a a$asked" 25 | grep eyJ && return 1
+        inside virtid why "$vm" >"$box/why"
+        grep -q "proof *$1" "$box/why" && grep -q 'virtid accept DOMAIN' "$box/why" && return 0
         sleep 2
     done
     cat "$box/why"
@@ -132,7 +103,7 @@ healed() {
 
     booted=$(boot_id)
     [ -n "$booted" ] && inside virtid accept "$vm" --yes && is_who_it_was $(($(cat "$box/gen") + 1)) || return 1
-    [ "$(boot_id)" = "$booted" ] && told vtpm secret
+    [ "$(boot_id)" = "$booted" ]
 }
 
 off() {
@@ -145,9 +116,4 @@ starts() {
 
 reverts_to() {
     virsh snapshot-revert "$vm" "$@"
-}
-
-# another_run: off and on; it steps in that.
-another_run() {
-    off && starts && proves && remembers
 }

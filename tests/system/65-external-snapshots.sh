@@ -29,17 +29,16 @@ with_memory_file() {
 }
 
 stack_up
-must audiences 90
+must audiences 60
 vm=ext
 must define_snapped ext
 must provisioned ext
-must starts
-must proves
-must remembers
+must comes_up
 must virsh snapshot-create-as ext disk --disk-only --diskspec "vda,snapshot=external,file=$images/ext.1"
-ok a_snapshot_of_the_disk_alone_changes_nothing proves
+ok a_snapshot_of_the_disk_alone_changes_nothing fresh
 ok libvirt_reverts_no_external_snapshot refused_by_libvirt disk
-must another_run
+must off
+must comes_up
 must off
 must new_overlay ext.1 ext.qcow2
 must starts
@@ -51,7 +50,8 @@ must virsh snapshot-delete ext disk --metadata
 must virsh snapshot-create-as ext warm --memspec "file=$images/ext.mem,snapshot=external" \
     --diskspec "vda,snapshot=external,file=$images/ext.2"
 ok libvirt_reverts_none_with_memory_either refused_by_libvirt warm
-must another_run
+must off
+must comes_up
 must off
 must new_overlay ext.2 ext.1
 ok its_memory_file_is_restored_upon_a_new_overlay with_memory_file
@@ -63,19 +63,17 @@ must off
 vm=bare
 must define_snapped bare notpm
 must provisioned bare
-must starts
-must proves
-must remembers
+must comes_up
 must virsh snapshot-create-as bare warm
-must another_run
+must off
+must comes_up
 ok a_vm_without_a_vtpm_is_reverted_while_it_runs reverts_to warm
 ok its_disk_alone_tells refused_as disk-behind
 ok the_host_saw_that_revert host_saw "$reverted; its genid is a new one"
 ok it_is_healed_without_a_vtpm healed
 must off
 must virsh snapshot-create-as bare cold
-must starts
-must proves
+must comes_up
 ok it_is_reverted_to_one_without_memory reverts_to cold
 must starts
 ok that_is_recognised_too refused_as disk-behind
