@@ -354,6 +354,11 @@ take_event(struct vm *vm, const struct watch_report *report)
     case WATCH_DEFINED:
         vm->foreseen = false;
         break;
+    case WATCH_RESUMED:
+        /* Perhaps with another memory, put back under libvirt (`loadvm`): that knows of no greeting since. */
+        if (vm->active && vm->channel)
+            host_channel_hello(vm->channel);
+        break;
     case WATCH_OTHER:
         break;
     }

@@ -240,6 +240,8 @@ translate(int event, int detail)
         return WATCH_RESUMED_MIGRATED;
     if (event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED)
         return WATCH_SUSPENDED_MIGRATED;
+    if (event == VIR_DOMAIN_EVENT_RESUMED)
+        return WATCH_RESUMED;
     if (event == VIR_DOMAIN_EVENT_STOPPED)
         return translate_stop(detail);
     return WATCH_OTHER;

@@ -39,6 +39,7 @@ enum watch_event {
     WATCH_STOPPED_MIGRATED,
     WATCH_STOPPED_SAVED,
     WATCH_STOPPED_OTHER,
+    WATCH_RESUMED,          /* goes on, and has not come from elsewhere */
     WATCH_OTHER,
 };
 

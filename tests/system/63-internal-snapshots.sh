@@ -67,4 +67,7 @@ must hostd_up
 ok that_is_recognised refused_as disk-behind
 ok a_host_daemon_that_was_killed_tells_what_it_saw host_saw "$reverted; its genid is a new one"
 ok and_healed healed
+ok qemu_puts_its_memory_back_under_libvirt virsh qemu-monitor-command snap --hmp 'loadvm warm'
+ok that_is_recognised_in_its_epoch refused_as disk-behind
+ok and_healed_as_well healed
 done_testing

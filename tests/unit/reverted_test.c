@@ -12,8 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+#include <event2/event.h>
 
 #include "lib/common/clock.h"
 #include "plugin/reconcile.h"
@@ -181,6 +184,67 @@ the_word_for_an_end_acknowledges_nothing_that_was_not_told(void **state)
     assert_true(reverted_acknowledged(rig->vm, rig->vm->record.saw_seq));
 }
 
+static const struct host_channel_identity *
+some_identity(void *context)
+{
+    static const struct host_channel_identity identity = {
+        .issuer = "https://id.example.test", .host = "host-a", .bundle = (const uint8_t *)"bundle", .bundle_len = 6
+    };
+
+    (void)context;
+    return &identity;
+}
+
+static uint64_t
+epoch_seven(void *context, const char **ret_reason)
+{
+    (void)context;
+    *ret_reason = "";
+    return 7;
+}
+
+static void
+no_sync(void *context, uint64_t session)
+{
+    (void)context;
+    (void)session;
+}
+
+/* Bytes that the guest is sent within a tenth of a second. */
+static ssize_t
+sent(struct hostd_rig *rig, int guest)
+{
+    struct timeval turn = { .tv_usec = 100000 };
+    uint8_t bytes[4096];
+
+    event_base_loopexit(rig->hostd.base, &turn);
+    event_base_dispatch(rig->hostd.base);
+    return recv(guest, bytes, sizeof bytes, MSG_DONTWAIT);
+}
+
+/* QEMU's `loadvm` shows itself to libvirt as no more than that. */
+static void
+a_guest_that_goes_on_is_greeted_again(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct host_channel_owner owner = { rig, some_identity, epoch_seven, no_sync, NULL };
+    struct error err;
+    int pair[2];
+
+    hostd_rig_running(rig, 7);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(host_channel_new(rig->hostd.base, &rig->vm->record.uuid, pair[1], &owner, &rig->vm->channel, &err), 0);
+    assert_true(sent(rig, pair[0]) > 0);
+    assert_true(sent(rig, pair[0]) < 0);
+    event(rig, WATCH_RESUMED, false);
+    assert_true(sent(rig, pair[0]) > 0);
+    assert_int_equal(rig->vm->record.n_ends, 0); /* it is the run that it was */
+    assert_int_equal(rig->vm->record.saw, 0);
+    host_channel_free(rig->vm->channel);
+    rig->vm->channel = NULL;
+    close(pair[0]);
+}
+
 static int
 forget_nothing(void *context, const struct vm_record *record, struct error *err)
 {
@@ -220,6 +284,7 @@ main(void)
         IN_RIG(what_belongs_together_is_told_together),
         IN_RIG(what_is_added_while_it_is_told_is_told_again),
         IN_RIG(the_word_for_an_end_acknowledges_nothing_that_was_not_told),
+        IN_RIG(a_guest_that_goes_on_is_greeted_again),
         IN_RIG(it_is_told_by_a_daemon_that_was_restarted),
     };
     return cmocka_run_group_tests_name("reverted", t, NULL, NULL);
