@@ -22,7 +22,7 @@ struct enroll {
     struct http_client *http;
     bool has_clock;
     int64_t ahead_ms;
-    int64_t plain_until_ms; /* the service is an older one: what hosts saw is not told it meanwhile */
+    int64_t plain_until_ms; /* the service is an older one: only what that reads is told meanwhile */
 };
 
 int
@@ -138,8 +138,9 @@ make_plain(const struct lease_report *report, struct lease_report *ret)
 
     *ret = *report;
     for (size_t i = 0; i < ret->n_vms; i++) {
-        differs |= ret->vms[i].saw != 0;
+        differs |= ret->vms[i].saw != 0 || ret->vms[i].ver != 0 || ret->vms[i].row_ver != 0;
         ret->vms[i].saw = 0;
+        ret->vms[i].ver = ret->vms[i].row_ver = 0;
     }
     return differs;
 }
