@@ -55,7 +55,7 @@ static const struct problem table[] = {
     { "not-admin", 403, "Only an administrator may ask for this", "run it as root where the service runs" },
 
     /* accounts */
-    { "ek-changed", 409, "The VM is registered with another TPM", "start it with its own vTPM state; another is not taken in this release: else define the VM with a new UUID" },
+    { "ek-changed", 409, "The VM is registered with another TPM", "start it with its own vTPM state; if that is lost: `virtid place DOMAIN HOST --new-vtpm`" },
     { "secret-changed", 409, "The VM is registered with another secret", "start it with its own disk; another secret is not taken in this release: else define the VM with a new UUID" },
     { "ek-missing", 409, "The VM has no TPM registered, and the proof brought none", "run `virtid-agent` as root in the guest, so that it can read the TPM" },
     { "ek-template", 403, "The TPM's endorsement key is of no kind that is taken", "use an emulated TPM 2.0 made by libvirt or virtid" },

@@ -73,6 +73,20 @@ accepted(void)
     return row;
 }
 
+/* The same, that may come with a new TPM, which its host has registered. */
+static struct identity_row
+renewing(void)
+{
+    struct identity_row row = accepted();
+
+    row.renewal = (struct row_renewal){ .given = true, .ends_ms = 1700003600000, .host = "two.example",
+                                        .has_ek = true, .has_cur = true, .ek_origin = ROW_EK_CA };
+    memset(row.renewal.ek_digest, 0x55, sizeof row.renewal.ek_digest);
+    memset(row.renewal.x, 0x66, sizeof row.renewal.x);
+    memset(row.renewal.cur, 0x77, sizeof row.renewal.cur);
+    return row;
+}
+
 static void
 assert_refused(const struct identity_row *row)
 {
@@ -147,6 +161,59 @@ an_operators_word_comes_back_as_it_was(void **state)
 }
 
 static void
+a_new_tpm_that_is_awaited_comes_back_as_it_was(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX), plain = BUF(ROW_MAX);
+    struct identity_row row = renewing(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    assert_memory_equal(bytes.data, "\0\014virtid-row-4", 14);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), 0);
+    assert_memory_equal(&read.renewal, &row.renewal, sizeof row.renewal);
+    assert_int_equal(read.grant.ends_ms, row.grant.ends_ms);
+    /* The word alone, of a VM with nothing else to say. */
+    row = sample();
+    row.renewal = (struct row_renewal){ .given = true, .ends_ms = 1, .host = "two.example" };
+    assert_int_equal(identity_row_encode(&row, &plain, &err), 0);
+    assert_int_equal(identity_row_decode(plain.data, plain.len, &read, &err), 0);
+    assert_memory_equal(&read.renewal, &row.renewal, sizeof row.renewal);
+}
+
+static void
+fill(char *text, size_t len)
+{
+    memset(text, 'a', len);
+    text[len] = '\0';
+}
+
+static void
+the_longest_row_has_room(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct identity_row row = renewing();
+    struct error err = { 0 };
+
+    (void)state;
+    fill(row.name, sizeof row.name - 1);
+    fill(row.owner, ROW_OWNER_MAX);
+    fill(row.host, sizeof row.host - 1);
+    fill(row.renewal.host, sizeof row.renewal.host - 1);
+    memset(row.labels, 0, sizeof row.labels);
+    strcpy(row.labels, "{\"a\":\"");
+    memset(row.labels + 6, 'b', ROW_LABELS_MAX - 8);
+    memcpy(row.labels + ROW_LABELS_MAX - 2, "\"}", 2);
+    for (size_t at = 0; at < ROW_AUDIENCES_MAX; at++)
+        row.audiences[at] = at % 64 == 63 ? ' ' : 'c';
+    row.audiences[ROW_AUDIENCES_MAX - 1] = 'c';
+    row.seen.shown.has_new = row.grant.shown.has_x = true;
+    if (identity_row_encode(&row, &bytes, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_in_range(bytes.len, 5000, ROW_MAX);
+}
+
+static void
 a_new_row_needs_nothing_but_its_uuid(void **state)
 {
     CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
@@ -183,12 +250,13 @@ flip_every_bit(const struct identity_row *row)
 static void
 whatever_decodes_encodes_to_the_same_bytes(void **state)
 {
-    struct identity_row row = sample(), step = stepping(), word = accepted();
+    struct identity_row row = sample(), step = stepping(), word = accepted(), tpm = renewing();
 
     (void)state;
     flip_every_bit(&row);
     flip_every_bit(&step);
     flip_every_bit(&word);
+    flip_every_bit(&tpm);
 }
 
 static void
@@ -244,6 +312,13 @@ members_out_of_their_grammar_are_refused(void **state)
     row = accepted(), row.grant.from = 0, assert_refused(&row);
     row = accepted(), row.grant.ends_ms = -1, assert_refused(&row);
     row = accepted(), row.restored_ms = -1, assert_refused(&row);
+    row = renewing(), row.state = ROW_LOCKED, assert_refused(&row);
+    row = renewing(), row.has_ak = row.has_ek = false, row.ek_origin = ROW_EK_NONE, assert_refused(&row);
+    row = renewing(), row.renewal.host[0] = '\0', assert_refused(&row);
+    row = renewing(), row.renewal.ends_ms = -1, assert_refused(&row);
+    row = renewing(), row.renewal.has_ek = false, assert_refused(&row);
+    row = renewing(), row.renewal.ek_origin = ROW_EK_NONE, assert_refused(&row);
+    row = renewing(), row.renewal.ek_origin = 3, assert_refused(&row);
 }
 
 int
@@ -253,6 +328,8 @@ main(void)
         cmocka_unit_test(a_row_comes_back_as_it_was),
         cmocka_unit_test(a_step_under_way_comes_back_as_it_was),
         cmocka_unit_test(an_operators_word_comes_back_as_it_was),
+        cmocka_unit_test(a_new_tpm_that_is_awaited_comes_back_as_it_was),
+        cmocka_unit_test(the_longest_row_has_room),
         cmocka_unit_test(a_new_row_needs_nothing_but_its_uuid),
         cmocka_unit_test(whatever_decodes_encodes_to_the_same_bytes),
         cmocka_unit_test(a_row_cut_or_lengthened_anywhere_is_refused),

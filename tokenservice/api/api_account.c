@@ -1,7 +1,8 @@
 /*
  * The holder of the lease says what the VM has: name, EK, first value of the index,
  * secret's point, whether its disk keeps what is written. While the account is pending the newest word is all that counts: what
- * it leaves out is forgotten.  Afterwards only the name may change.
+ * it leaves out is forgotten.  Afterwards only the name may change, and, where an operator gave that right to this
+ * very host, another TPM be registered (renewing.h).
  */
 #include "config.h"
 
@@ -16,6 +17,7 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/recovery.h"
+#include "tokenservice/api/renewing.h"
 
 struct claim {
     struct vm_uuid uuid;
@@ -69,6 +71,13 @@ read_claim(const json_t *body, struct claim *c, struct error *err)
     return 0;
 }
 
+static enum row_ek_origin
+origin_of(const struct vm_account *a, const struct claim *c)
+{
+    return a->stored.has_ek_issued && memcmp(a->stored.ek_issued, c->ek_digest, SHA256_LEN) == 0 ? ROW_EK_CA
+                                                                                                 : ROW_EK_HOST;
+}
+
 /* EK and secret belong to one account that is not pending (CHECKS C38: nothing is
  * inherited). */
 static int
@@ -102,10 +111,7 @@ take(struct vm_account *a, const struct claim *c)
     if (c->has_ek) {
         id->has_ek = true;
         memcpy(id->ek_digest, c->ek_digest, sizeof id->ek_digest);
-        id->ek_origin = a->stored.has_ek_issued && memcmp(a->stored.ek_issued,
-                                                          c->ek_digest, SHA256_LEN) == 0
-                            ? ROW_EK_CA
-                            : ROW_EK_HOST;
+        id->ek_origin = origin_of(a, c);
         memcpy(a->stored.ek, c->ek, sizeof a->stored.ek);
         a->stored.ek_len = c->ek_len;
     }
@@ -125,9 +131,7 @@ compare(const struct vm_account *a, const struct claim *c, struct error *err)
 {
     const struct identity_row *id = &a->id;
 
-    if ((c->has_ek &&
-         (!id->has_ek || memcmp(id->ek_digest, c->ek_digest, SHA256_LEN) != 0)) ||
-        (c->has_x0 && !id->has_x))
+    if (c->has_x0 && !id->has_x)
         return error_problem(err, ERROR_DENIED, "ek-changed",
                              "the VM is registered with another TPM");
     /* A host repeats what it once made: what has stepped on since is no longer that. */
@@ -136,6 +140,26 @@ compare(const struct vm_account *a, const struct claim *c, struct error *err)
         return error_problem(err, ERROR_DENIED, "secret-changed",
                              "the VM is registered with another secret");
     return 0;
+}
+
+static bool
+is_another_tpm(const struct identity_row *id, const struct claim *c)
+{
+    return c->has_ek && (!id->has_ek || memcmp(id->ek_digest, c->ek_digest, SHA256_LEN) != 0);
+}
+
+static int
+compare_or_renew(struct service *s, struct api_call *call, struct vm_account *a, const struct claim *c,
+                 struct error *err)
+{
+    const struct renewing_claim made = { .ek_digest = c->ek_digest,
+                                         .x = c->has_x0 ? c->x0 : NULL,
+                                         .cur = c->has_secret ? c->secret : NULL,
+                                         .ek_origin = origin_of(a, c) };
+
+    if (!is_another_tpm(&a->id, c))
+        return compare(a, c, err);
+    return recovery_check(s, err) < 0 ? -1 : renewing_register(s, call, a, &made, err);
 }
 
 /* The disk as it is now, but not in the middle of a step of it. */
@@ -161,7 +185,7 @@ settle(struct service *s, struct api_call *call, struct vm_account *a,
 
     if (a->id.state == ROW_PENDING)
         take(a, c);
-    else if (compare(a, c, err) < 0)
+    else if (compare_or_renew(s, call, a, c, err) < 0)
         return -1;
     take_disk(&a->id, c);
     memset(a->id.name, 0, sizeof a->id.name);

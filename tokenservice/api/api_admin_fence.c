@@ -17,6 +17,7 @@
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/placing.h"
 #include "tokenservice/api/recovery.h"
+#include "tokenservice/api/renewing.h"
 
 enum { FENCE_PAGE = 128 };
 
@@ -29,7 +30,7 @@ struct fence {
     struct vm_uuid after, uuids[FENCE_PAGE];
     bool has_after;
     size_t n_uuids;
-    int64_t vms, live, candidates, placed;
+    int64_t vms, live, candidates, placed, new_vtpms;
 };
 
 static int
@@ -42,18 +43,25 @@ take_uuid(void *context, const struct store_vm *vm, struct error *err)
     return 0;
 }
 
-/* Nobody else claims it: then it can be kept for one host, who must be awake, so that it has told of all its ends. */
+/*
+ * Nobody else claims it: then it can be kept for one host, who must be awake, so that it has told of all its ends; and
+ * that one may come with a new TPM where the state died with the host (docs/DECISIONS/020).
+ */
 static int
 place_at(struct fence *f, struct vm_account *a, const struct lease_now *now, struct error *err)
 {
     struct lease_record *lease = &a->stored.lease;
+    struct error why;
 
     if (!f->to || lease->st != LEASE_MOVE || lease->hol[0] || lease->n_seen > 0)
         return 0;
     if (lease_place(lease, f->to, false, now, err) < 0)
         return -1;
     f->placed++;
-    return 0;
+    if (renewing_check(a, &why) < 0) /* it needs none, or may have none */
+        return 0;
+    f->new_vtpms++;
+    return renewing_give(f->service, f->call, a, f->to, err);
 }
 
 static int
@@ -99,6 +107,8 @@ fence_vm(struct fence *f, const struct vm_uuid *uuid, struct error *err)
     f->candidates += candidate;
     if (f->dry_run || memcmp(&before, &a.stored.lease, sizeof before) == 0)
         return 0;
+    if (strcmp(a.id.renewal.host, f->host.name) == 0)
+        renewing_end(&a);
     if (place_at(f, &a, &now, err) < 0 || vm_account_save(f->service, &a, err) < 0)
         return -1;
     return held || candidate ? record(f, &a, &before, err) : 0;
@@ -180,9 +190,9 @@ read_wish(struct fence *f, json_t **ret_body, struct error *err)
 static json_t *
 show(const struct fence *f)
 {
-    json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:I}", "name", f->host.name, "vms", (json_int_t)f->vms, "live",
+    json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", f->host.name, "vms", (json_int_t)f->vms, "live",
                           (json_int_t)f->live, "candidates", (json_int_t)f->candidates, "placed",
-                          (json_int_t)f->placed);
+                          (json_int_t)f->placed, "new_vtpms", (json_int_t)f->new_vtpms);
     char last[VM_UUID_TEXT];
 
     if (o && f->host.seen_ms)

@@ -13,8 +13,8 @@
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/placing.h"
 #include "tokenservice/api/recovery.h"
+#include "tokenservice/api/renewing.h"
 #include "tokenservice/api/retire.h"
-#include "tokenservice/api/vm_account.h"
 #include "tokenservice/api/vm_settings.h"
 #include "tokenservice/api/vm_trail.h"
 
@@ -132,19 +132,32 @@ find_or_make(struct service *s, struct api_call *call, struct vm_account *ret,
 
 struct place_wish {
     const char *host;
-    bool force, reincarnate;
+    bool force, reincarnate, new_vtpm;
 };
 
 static int
 read_place(struct api_call *call, json_t **ret_body, struct place_wish *ret, struct error *err)
 {
     memset(ret, 0, sizeof *ret);
-    if (api_body_read(call, "host force reincarnate", ret_body, err) < 0 ||
+    if (api_body_read(call, "host force reincarnate new_vtpm", ret_body, err) < 0 ||
         json_get_string(*ret_body, "host", false, NAME_HOST_MAX, &ret->host, err) < 0 ||
         json_get_bool(*ret_body, "force", true, &ret->force, err) < 0 ||
-        json_get_bool(*ret_body, "reincarnate", true, &ret->reincarnate, err) < 0)
+        json_get_bool(*ret_body, "reincarnate", true, &ret->reincarnate, err) < 0 ||
+        json_get_bool(*ret_body, "new_vtpm", true, &ret->new_vtpm, err) < 0)
         return api_body_refuse(err);
+    if (ret->reincarnate && ret->new_vtpm)
+        return error_problem(err, ERROR_INPUT, "bad-request", "a new identity takes any TPM: say one of both");
     return 0;
+}
+
+/* It runs on that very host, and only a word for its TPM is said: its lease goes on. */
+static bool
+stays(const struct place_wish *wish, const struct vm_account *a, const struct lease_now *now)
+{
+    const struct lease_record *lease = &a->stored.lease;
+
+    return wish->new_vtpm && !now->grace && lease->st == LEASE_RUNS && strcmp(lease->hol, wish->host) == 0 &&
+           lease_seconds_left(lease, now) > 0;
 }
 
 /* May it be placed there, and has that host said what it has to say?  *ret_parked: not yet. */
@@ -157,10 +170,11 @@ prepare_place(struct service *s, struct api_call *call, const struct place_wish 
     struct store_host host;
 
     *ret_parked = false;
-    if (placing_check_host(s, wish->host, &host, err) < 0 || retire_check(a, wish->reincarnate, err) < 0)
+    if (placing_check_host(s, wish->host, &host, err) < 0 || retire_check(a, wish->reincarnate, err) < 0 ||
+        (wish->new_vtpm && renewing_check(a, err) < 0))
         return -1;
     /* What is refused anyway needs no question. */
-    if (!now.grace && (wish->force || lease_seconds_left(&a->stored.lease, &now) == 0) &&
+    if (!now.grace && !stays(wish, a, &now) && (wish->force || lease_seconds_left(&a->stored.lease, &now) == 0) &&
         placing_ask(s, call, a, wish->host, &asked, err) < 0)
         return -1;
     *ret_parked = asked == PLACING_ASKED;
@@ -168,6 +182,18 @@ prepare_place(struct service *s, struct api_call *call, const struct place_wish 
         return error_problem(err, ERROR_BUSY, "host-silent",
                              "%s does not answer, and may have to tell of an earlier run; --force does not wait",
                              wish->host);
+    return 0;
+}
+
+/* A right to a new TPM is for the host that is named last. */
+static int
+place_vtpm(struct service *s, struct api_call *call, const struct place_wish *wish, struct vm_account *a,
+           struct error *err)
+{
+    if (wish->new_vtpm)
+        return renewing_give(s, call, a, wish->host, err);
+    if (strcmp(a->id.renewal.host, wish->host) != 0)
+        renewing_end(a);
     return 0;
 }
 
@@ -193,8 +219,9 @@ api_admin_vm_place(struct service *s, struct api_call *call, struct error *err)
     d.seen = a.stored.lease.hol[0] ? "reserved before" : "free before";
     d.expected = wish.host;
     d.why = wish.force ? "forced" : NULL;
-    if (lease_place(&a.stored.lease, wish.host, wish.force, &now, err) < 0 ||
-        (wish.reincarnate && retire_undo(s, call, &a, err) < 0) || vm_account_save(s, &a, err) < 0 ||
+    if ((!stays(&wish, &a, &now) && lease_place(&a.stored.lease, wish.host, wish.force, &now, err) < 0) ||
+        (wish.reincarnate && retire_undo(s, call, &a, err) < 0) || place_vtpm(s, call, &wish, &a, err) < 0 ||
+        vm_account_save(s, &a, err) < 0 ||
         decision_add(s, call, &d, err) < 0 || store_commit(txn, err) < 0)
         return -1;
     log_notice("event=placed uuid=%s host=%s force=%d", call->arg, wish.host, wish.force);

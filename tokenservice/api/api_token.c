@@ -25,9 +25,8 @@
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_keys.h"
 #include "tokenservice/api/recovery.h"
-#include "tokenservice/api/vm_account.h"
+#include "tokenservice/api/renewing.h"
 #include "tokenservice/api/vm_settings.h"
-#include "tokenservice/attest/proof_check.h"
 
 /* Everything about one proof. */
 struct proof {
@@ -40,6 +39,8 @@ struct proof {
     struct store_cert cert; /* of the holder or candidate: its proof key counts */
     struct store_cert next; /* it has renewed its keys, and this one not used yet */
     bool has_next;
+    bool renewing;          /* it shows the new TPM of a VM that lost its own */
+    uint8_t old_ek[ROW_EK_DIGEST_LEN]; /* then: of the one before */
     char uuid[VM_UUID_TEXT];
 };
 
@@ -73,14 +74,9 @@ read_prover(struct service *s, struct api_call *call, struct proof *proof,
     struct store_host host;
     struct error why = { 0 };
 
-    if (may_be_missing(store_host_find(s->store, name, &host, &why), &why,
-                       &has_host, err) < 0 ||
-        may_be_missing(
-            store_cert_of(s->store, name, CERT_CURRENT, &proof->cert, &why), &why,
-            &has_cert, err) < 0 ||
-        may_be_missing(
-            store_cert_of(s->store, name, CERT_NEXT, &proof->next, &why), &why,
-            &has_next, err) < 0)
+    if (may_be_missing(store_host_find(s->store, name, &host, &why), &why, &has_host, err) < 0 ||
+        may_be_missing(store_cert_of(s->store, name, CERT_CURRENT, &proof->cert, &why), &why, &has_cert, err) < 0 ||
+        may_be_missing(store_cert_of(s->store, name, CERT_NEXT, &proof->next, &why), &why, &has_next, err) < 0)
         return -1;
     proof->account.epoch = lease->ep;
     if (!prover || !has_host || !has_cert || host.state != HOST_JOINED ||
@@ -136,14 +132,16 @@ read_account(struct service *s, struct api_call *call, struct proof *proof,
         *err = why;
         return -1;
     }
-    return read_prover(s, call, proof, err);
+    if (read_prover(s, call, proof, err) < 0)
+        return -1;
+    proof->renewing = renewing_judges(&proof->vm, &proof->p, proof->account.host, call->now_ms, &proof->account);
+    return 0;
 }
 
-/* The signature is good; is the key the host's?  Asked now, so that a stranger's proof
- * costs one signature check. */
+/* The signature is good; is the key the host's?  Asked now, so that a stranger's proof costs one signature check. */
 static int
-check_proof_key(struct service *s, struct api_call *call, struct proof *proof,
-                const struct store_cert *cert, struct error *err)
+check_proof_key(struct service *s, struct api_call *call, struct proof *proof, const struct store_cert *cert,
+                struct error *err)
 {
     struct proof_result *r = &proof->result;
     struct error why = { 0 };
@@ -185,8 +183,7 @@ judge(struct service *s, struct api_call *call, struct proof *proof, struct erro
         return -1;
     if (proof->result.from_holder)
         return check_proof_key(s, call, proof, &proof->cert, err);
-    /* Between a renewal and its first use over TLS the guest may bring the new key's
-     * signature. */
+    /* Between a renewal and its first use over TLS the guest may bring the new key's signature. */
     if (!proof->has_next || strcmp(proof->result.problem, "refused") != 0)
         return 0;
     memcpy(proof->account.host_point, proof->next.proof, sizeof proof->next.proof);
@@ -216,11 +213,9 @@ problem_name(const char *word)
     return word;
 }
 
-/* A refusal whose host signature was good: the VM's own business, once an hour in the
- * audit. */
+/* A refusal whose host signature was good: the VM's own business, once an hour in the audit. */
 static int
-refuse_known(struct service *s, struct api_call *call, struct proof *proof,
-             struct store *txn, struct error *err)
+refuse_known(struct service *s, struct api_call *call, struct proof *proof, struct store *txn, struct error *err)
 {
     const struct proof_result *r = &proof->result;
     const char *problem = problem_name(r->problem);
@@ -318,6 +313,12 @@ take_proof(struct proof *proof, int64_t now_ms)
     struct identity_row *id = &proof->vm.id;
     struct store_vm *stored = &proof->vm.stored;
 
+    memcpy(proof->old_ek, id->ek_digest, sizeof proof->old_ek);
+    if (proof->renewing)
+        renewing_take(&proof->vm, &proof->p, r);
+    else if (r->behind) /* an operator's word has let it in: a jump in its history */
+        id->gen++;
+    renewing_end(&proof->vm); /* what it had before proves it: that was not lost */
     if (r->take_ek) {
         memcpy(stored->ek, r->ek, r->ek_len);
         stored->ek_len = r->ek_len;
@@ -350,8 +351,6 @@ take_proof(struct proof *proof, int64_t now_ms)
         stored->mark_clock = r->clock;
     }
     id->seen = (struct row_seen){ .has = false };
-    if (r->behind) /* an operator's word has let it in: a jump in its history */
-        id->gen++;
     stored->mark_ms = now_ms;
     stored->mark_factors = r->factors;
 }
@@ -401,6 +400,8 @@ record(struct service *s, struct api_call *call, const struct proof *proof,
             return -1;
         log_notice("event=tpm-cleared uuid=%s", proof->uuid);
     }
+    if (proof->renewing && renewing_record(s, call, &proof->vm, proof->old_ek, err) < 0)
+        return -1;
     if (r->behind && accepting_record(s, call, &proof->vm, err) < 0)
         return -1;
     if (proof->step.completed && behind_record_step(s, call, &proof->vm, proof->step.stepped, err) < 0)
@@ -508,9 +509,9 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof,
 {
     bool enrolled = proof->vm.id.state == ROW_PENDING;
 
-    if (enrolled && service_in_grace(s, call->now_ms, NULL))
+    if ((enrolled || proof->renewing) && service_in_grace(s, call->now_ms, NULL))
         return error_problem(err, ERROR_BUSY, "grace", "waiting for the hosts' reports");
-    if (enrolled && recovery_check(s, err) < 0)
+    if ((enrolled || proof->renewing) && recovery_check(s, err) < 0)
         return -1;
     if (check_audience(s, call, proof, txn, err) != 0)
         return -1;

@@ -192,6 +192,9 @@ vm_account_save(struct service *s, struct vm_account *a, struct error *err)
             a->id.grant = (struct row_grant){ .given = false };
         memcpy(a->id.host, a->stored.lease.hol, sizeof a->id.host);
     }
+    if (a->id.state != ROW_OK || (a->id.epoch == a->stored.lease.ep && a->stored.lease.st == LEASE_RUNS &&
+                                  strcmp(a->id.host, a->id.renewal.host) != 0))
+        a->id.renewal = (struct row_renewal){ .given = false }; /* it is another host's VM, or nobody's */
     if (identity_row_encode(&a->id, &row, err) < 0)
         return -1;
     /* A renewal changes nothing in it: then it is not worth a question to the signer.

@@ -9,7 +9,10 @@
 #include "lib/wire/problem.h"
 #include "tokenservice/api/behind.h"
 #include "tokenservice/api/host_saw.h"
+#include "tokenservice/api/renewing.h"
 #include "tokenservice/lease/lease_case.h"
+
+enum { COMMAND_MAX = NAME_DOMAIN_MAX + NAME_HOST_MAX + 120 };
 
 static json_t *
 factor_names(uint8_t factors)
@@ -144,6 +147,32 @@ take_seen(const struct vm_account *a, struct newest *n)
     proof_print_thumbprint(disk ? a->id.cur : a->id.x, disk ? sizeof a->id.cur : sizeof a->id.x, n->record.expected);
 }
 
+/* What an operator says when its TPM is lost: of that very VM, on the host that has it. */
+static char *
+new_vtpm_command(const struct vm_account *a, char ret[static COMMAND_MAX])
+{
+    const char *host = a->stored.lease.hol[0] ? a->stored.lease.hol : "HOST";
+    char uuid[VM_UUID_TEXT];
+
+    vm_uuid_print(&a->id.uuid, uuid);
+    snprintf(ret, COMMAND_MAX, "start it with its own vTPM state; if that is lost: `virtid place %s %s --new-vtpm`",
+             a->id.name[0] ? a->id.name : uuid, host);
+    return ret;
+}
+
+static void
+add_renewal_step(json_t *steps, const struct vm_account *a, int64_t now_ms)
+{
+    const struct row_renewal *r = &a->id.renewal;
+    char seen[120], ends[60];
+
+    if (!renewing_is_open(a, now_ms))
+        return;
+    snprintf(seen, sizeof seen, r->has_ek ? "registered by %s" : "none registered by %s yet", r->host);
+    snprintf(ends, sizeof ends, "a proof with it, within %lld min", (long long)(r->ends_ms - now_ms + 59999) / 60000);
+    add_step(steps, "new vtpm", "waiting", seen, ends, "start it there, where its vTPM state is lost");
+}
+
 static void
 add_account_step(json_t *steps, const struct vm_account *a)
 {
@@ -163,6 +192,7 @@ add_proof_steps(json_t *steps, const struct vm_account *a, const struct newest *
 {
     const struct problem *p =
         n->found && n->record.problem[0] ? problem_find(n->record.problem) : NULL;
+    char command[COMMAND_MAX];
 
     add_account_step(steps, a);
     if (!n->found)
@@ -170,7 +200,9 @@ add_proof_steps(json_t *steps, const struct vm_account *a, const struct newest *
                  "see the steps before this one");
     else if (n->record.problem[0])
         add_step(steps, "proof", n->record.problem, n->record.seen, n->record.expected,
-                 p ? p->repair : NULL);
+                 strcmp(n->record.problem, "ek-changed") == 0 ? new_vtpm_command(a, command)
+                 : p                                          ? p->repair
+                                                              : NULL);
     else if (strcmp(n->record.what, "extend") == 0 || strcmp(n->record.what, "resolve") == 0)
         add_step(steps, "proof", "stepping", "the first proof of this run", "the one that shows the step",
                  "wait; if it stays so, see virtid-agent's log in the guest");
@@ -215,6 +247,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
         return -1;
     take_seen(a, &newest);
     add_lease_steps(steps, a, &now);
+    add_renewal_step(steps, a, now_ms);
     add_proof_steps(steps, a, &newest);
     add_host_saw(steps, a, &newest);
     if (is_behind(a, &newest)) {
@@ -261,6 +294,10 @@ vm_account_show_all(struct service *s, const struct vm_account *a, int64_t now_m
     json_object_set_new(o, "restore", json_string(a->id.ratchet & ROW_RATCHET_AUTO ? "auto" : "ask"));
     if (a->id.grant.given && now_ms < a->id.grant.ends_ms)
         json_object_set_new(o, "accepted_until", json_integer(a->id.grant.ends_ms));
+    if (renewing_is_open(a, now_ms)) {
+        json_object_set_new(o, "new_vtpm_until", json_integer(a->id.renewal.ends_ms));
+        json_object_set_new(o, "new_vtpm_host", json_string(a->id.renewal.host));
+    }
     json_object_set_new(o, "placed", json_boolean(a->stored.lease.placed));
     if (add_steps(s, a, now_ms, o, err) < 0)
         return -1;

@@ -225,6 +225,10 @@ key_is_behind(const struct prove *p, const struct proof_account *a, struct proof
     (void)proof_ratchet(p, a, ret, &shown);
     if (ratchet_key_fits(&a->ratchet, &shown))
         return false;
+    if (a->key_died) {
+        ret->take_cur = true;
+        return false;
+    }
     if (required_factors(a) & FACTOR_SECRET)
         return true;
     ret->factors &= ~FACTOR_SECRET;

@@ -50,6 +50,7 @@ struct proof_account {
     bool has_ak;
     uint8_t ak_name[TPM_NAME_LEN];
     bool no_disk;                      /* its disk forgets: it has no disk ratchet */
+    bool key_died;                     /* with its TPM: one that does not fit is taken */
     struct ratchet ratchet;
 
     bool has_mark;                     /* of the last accepted proof */

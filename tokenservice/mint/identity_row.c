@@ -11,6 +11,7 @@
 #define ROW_LABEL "virtid-row-1"
 #define ROW_LABEL_RATCHET "virtid-row-2"
 #define ROW_LABEL_WORD "virtid-row-3"
+#define ROW_LABEL_RENEWAL "virtid-row-4"
 
 enum { RUN_LEN = 16, SEEN_LEN = 13, GRANT_LEN = 24, RESTORED_LEN = 8 };
 enum { FACTORS_ALL = FACTOR_HOST | FACTOR_VTPM | FACTOR_SECRET, LABELS_COUNT_MAX = 64 };
@@ -96,7 +97,7 @@ check_labels(const char *text, struct error *err)
 static bool
 has_word(const struct identity_row *row)
 {
-    return row->seen.has || row->grant.given || row->restored_ms;
+    return row->seen.has || row->grant.given || row->restored_ms || row->renewal.given;
 }
 
 /* And those of the second kind? */
@@ -137,6 +138,22 @@ check_word(const struct identity_row *row, struct error *err)
 }
 
 static int
+check_renewal(const struct identity_row *row, struct error *err)
+{
+    const struct row_renewal *r = &row->renewal;
+
+    if (!r->given)
+        return 0;
+    if (row->state != ROW_OK || !row->has_ek)
+        return refuse(err, "a new TPM of a VM that has none");
+    if (r->ends_ms < 0 || !name_is_host(r->host))
+        return refuse(err, "whose new TPM");
+    if (r->ek_origin > ROW_EK_HOST || (r->ek_origin != ROW_EK_NONE) != r->has_ek || (r->has_cur && !r->has_ek))
+        return refuse(err, "a new TPM without EK");
+    return 0;
+}
+
+static int
 check(const struct identity_row *row, struct error *err)
 {
     if (row->name[0] && !name_is_domain(row->name))
@@ -163,7 +180,9 @@ check(const struct identity_row *row, struct error *err)
         return refuse(err, "EK origin");
     if (row->has_ak && !row->has_ek)
         return refuse(err, "an AK without EK");
-    return check_ratchet(row, err) < 0 ? -1 : check_word(row, err);
+    if (check_ratchet(row, err) < 0 || check_word(row, err) < 0)
+        return -1;
+    return check_renewal(row, err);
 }
 
 static void
@@ -228,6 +247,17 @@ add_word(struct buf *into, const struct identity_row *row)
 }
 
 static void
+add_renewal(struct buf *into, const struct row_renewal *r)
+{
+    fields_add_u64(into, (uint64_t)r->ends_ms);
+    fields_add_text(into, r->host);
+    add_optional(into, r->has_ek, r->ek_digest, sizeof r->ek_digest);
+    fields_add_u8(into, (uint8_t)r->ek_origin);
+    add_optional(into, r->has_ek, r->x, sizeof r->x);
+    add_optional(into, r->has_cur, r->cur, sizeof r->cur);
+}
+
+static void
 add_ratchet(struct buf *into, const struct identity_row *row)
 {
     fields_add_u8(into, row->ratchet);
@@ -238,12 +268,22 @@ add_ratchet(struct buf *into, const struct identity_row *row)
     add_run(into, &row->done_run);
 }
 
+static const char *
+label_of(const struct identity_row *row)
+{
+    if (row->renewal.given)
+        return ROW_LABEL_RENEWAL;
+    if (has_word(row))
+        return ROW_LABEL_WORD;
+    return has_ratchet(row) ? ROW_LABEL_RATCHET : ROW_LABEL;
+}
+
 int
 identity_row_encode(const struct identity_row *row, struct buf *into, struct error *err)
 {
     if (check(row, err) < 0)
         return -1;
-    fields_add_text(into, has_word(row) ? ROW_LABEL_WORD : has_ratchet(row) ? ROW_LABEL_RATCHET : ROW_LABEL);
+    fields_add_text(into, label_of(row));
     fields_add(into, row->uuid.bytes, sizeof row->uuid.bytes);
     fields_add_text(into, row->name);
     fields_add_u64(into, row->gen);
@@ -263,6 +303,8 @@ identity_row_encode(const struct identity_row *row, struct buf *into, struct err
         add_ratchet(into, row);
     if (has_word(row))
         add_word(into, row);
+    if (row->renewal.given)
+        add_renewal(into, &row->renewal);
     if (!buf_ok(into))
         return error_set(err, buf_error_code(into), "identity row: too long");
     return 0;
@@ -404,15 +446,37 @@ take_word(struct fields *f, struct identity_row *row, struct error *err)
     return has_restored == (row->restored_ms != 0) ? 0 : refuse(err, "restored");
 }
 
+static int
+take_renewal(struct fields *f, struct row_renewal *r, struct error *err)
+{
+    uint64_t ends;
+    uint8_t origin;
+    bool has_x;
+
+    if (fields_take_u64(f, &ends, err) < 0 || take_text(f, sizeof r->host - 1, r->host, err) < 0 ||
+        take_optional(f, &r->has_ek, r->ek_digest, sizeof r->ek_digest, err) < 0 ||
+        fields_take_u8(f, &origin, err) < 0 || take_optional(f, &has_x, r->x, sizeof r->x, err) < 0 ||
+        take_optional(f, &r->has_cur, r->cur, sizeof r->cur, err) < 0)
+        return -1;
+    if (has_x != r->has_ek || origin > ROW_EK_HOST)
+        return refuse(err, "a new TPM without EK");
+    r->given = true;
+    r->ends_ms = (int64_t)ends;
+    r->ek_origin = (enum row_ek_origin)origin;
+    return 0;
+}
+
 /* The members of the label's kind, no more and no fewer than this row needs. */
 static int
 take_kind(struct fields *f, const char *label, struct identity_row *row, struct error *err)
 {
-    bool word = strcmp(label, ROW_LABEL_WORD) == 0, ratchet = word || strcmp(label, ROW_LABEL_RATCHET) == 0;
+    bool renewal = strcmp(label, ROW_LABEL_RENEWAL) == 0, word = renewal || strcmp(label, ROW_LABEL_WORD) == 0,
+         ratchet = word || strcmp(label, ROW_LABEL_RATCHET) == 0;
 
     if (!ratchet && strcmp(label, ROW_LABEL) != 0)
         return refuse(err, "label");
-    if ((ratchet && take_ratchet(f, row, err) < 0) || (word && take_word(f, row, err) < 0))
+    if ((ratchet && take_ratchet(f, row, err) < 0) || (word && take_word(f, row, err) < 0) ||
+        (renewal && take_renewal(f, &row->renewal, err) < 0))
         return -1;
     return has_ratchet(row) == ratchet && has_word(row) == word ? 0 : refuse(err, "nothing to say of its ratchets");
 }

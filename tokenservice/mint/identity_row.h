@@ -8,6 +8,8 @@
  * One whose proof was refused as behind, or of which an operator said that this is right, has F("virtid-row-3", the
  *   same, seen(0|13): ms(8) behind(1) ago(4), its cur(0|32), new(0|32), x(0|32); grant(0|24): epoch(8) from(8)
  *   ends_ms(8), its cur, new, x; restored(0|8): ms).
+ * One that may come with a new TPM has F("virtid-row-4", the same, ends_ms(8), host, EK digest(0|32), EK origin(1),
+ *   x(0|32), cur(0|65)).
  * The database keeps these bytes and their MAC; its other columns are only indexes of them.  The
  * signer makes the MAC and composes every claim of a token from a row whose MAC it has checked
  * (CHECKS C3, C35).  `host` and `epoch` are those of the newest grant of the lease.
@@ -66,6 +68,17 @@ struct row_grant {
     struct proof_shown shown;
 };
 
+/* A word that its TPM was lost, for one host alone (api/renewing.h); and what that host has registered since. */
+struct row_renewal {
+    bool given;
+    int64_t ends_ms;
+    char host[NAME_HOST_MAX + 1];
+    bool has_ek, has_cur;            /* x comes with the EK; a secret only if the host has made one */
+    uint8_t ek_digest[ROW_EK_DIGEST_LEN];
+    enum row_ek_origin ek_origin;
+    uint8_t x[ROW_X_LEN], cur[ROW_POINT_LEN];
+};
+
 struct identity_row {
     struct vm_uuid uuid;
     char name[NAME_DOMAIN_MAX + 1];  /* "" while not known */
@@ -90,6 +103,7 @@ struct identity_row {
     struct proof_run pend_run, done_run;
     struct row_seen seen;
     struct row_grant grant;
+    struct row_renewal renewal;
     int64_t restored_ms;             /* when the service itself gave a grant (`restore=auto`); 0: never */
 };
 
