@@ -60,6 +60,7 @@ struct vm {
     bool gone;                 /* undefined while it was provisioned */
     bool in_doubt, looking;    /* is its TPM the one that was placed? being asked about */
     int64_t next_look_ms;
+    bool tpm_lost;             /* it was not there: a new one is made, inside its start too */
     bool defined, active, paused, managed_save, persistent;
     bool restart_pending;      /* it runs without what was added to its definition since */
     int id;

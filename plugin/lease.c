@@ -254,6 +254,13 @@ take_results(struct request *r)
     }
 }
 
+/* libvirt leaves it behind when it moves a domain that is off. */
+static const char *
+without_tpm(const struct vm *vm)
+{
+    return vm->domain.tpm == DOMAIN_TPM_EMULATOR ? ", with --new-vtpm if its vTPM state did not come along" : "";
+}
+
 static void
 tell_acquirer(struct request *r)
 {
@@ -288,14 +295,14 @@ tell_acquirer(struct request *r)
         return;
     }
     if (!vm->holder[0]) {
-        snprintf(why, sizeof why, "it is given to no host before an operator says so: virtid place %s %s",
-                 vm->record.name, r->hostd->identity->name);
+        snprintf(why, sizeof why, "it is given to no host before an operator says so: virtid place %s %s%s",
+                 vm->record.name, r->hostd->identity->name, without_tpm(vm));
         r->done(vm, LEASE_REFUSED, why);
         return;
     }
     if (vm->answer == LEASE_FOREIGN && vm->holder_seconds == 0) { /* lapsed, or off and reserved */
-        snprintf(why, sizeof why, "it is %s's, which had it last; to run it here: virtid place %s %s", vm->holder,
-                 vm->record.name, r->hostd->identity->name);
+        snprintf(why, sizeof why, "it is %s's, which had it last; to run it here: virtid place %s %s%s", vm->holder,
+                 vm->record.name, r->hostd->identity->name, without_tpm(vm));
         r->done(vm, LEASE_REFUSED, why);
         return;
     }

@@ -30,6 +30,55 @@ made_doubt(struct vm *vm)
     vm->next_look_ms = 0;
 }
 
+void
+made_doubt_tpm(struct vm *vm)
+{
+    enum step_state placed = vm->record.steps[STEP_PLACE].state;
+
+    if (vm->domain.tpm != DOMAIN_TPM_EMULATOR || vm->managed_save || vm_memory_comes(vm) ||
+        (!is_settled(vm) && placed != STEP_DONE && placed != STEP_SKIPPED)) /* it has never had one */
+        return;
+    vm->in_doubt = true;
+    vm->next_look_ms = 0;
+}
+
+bool
+made_tpm_anew(const struct vm *vm)
+{
+    const struct step_record *account = &vm->record.steps[STEP_ACCOUNT];
+
+    return account->state != STEP_DONE &&
+           (is_settled(vm) || vm->tpm_lost || strcmp(account->problem, "ek-changed") == 0);
+}
+
+void
+made_ran(struct vm *vm)
+{
+    struct step_record *place = &vm->record.steps[STEP_PLACE];
+
+    vm->record.ran = true;
+    vm->record.clean = false;
+    if (place->state != STEP_BEGUN || vm->provision)
+        return;
+    *place = (struct step_record){ .state = STEP_OPEN };
+    vm->record.ek_len = 0;
+    vm->record.has_x0 = false;
+}
+
+/* Only that: its disk is not ours to write any more. */
+static void
+reopen_tpm(struct vm *vm)
+{
+    const struct step_record open = { .state = STEP_OPEN };
+    struct vm_record *r = &vm->record;
+
+    r->steps[STEP_VTPM] = r->steps[STEP_PLACE] = r->steps[STEP_ACCOUNT] = open;
+    r->ek_len = 0;
+    r->has_x0 = r->has_point = false; /* what was written once has stepped on, or went with the TPM */
+    vm->not_before_ms = 0;
+    vm_save(vm);
+}
+
 static void
 reopen(struct vm *vm)
 {
@@ -101,6 +150,12 @@ take_answer(struct vm *vm, const struct look *look)
     vm->in_doubt = false;
     if (look->there)
         return;
+    vm->tpm_lost = true;
+    if (is_settled(vm)) {
+        log_warning("event=tpm-lost vm=%s its TPM state is not there: a new one is made", vm->record.name);
+        reopen_tpm(vm);
+        return;
+    }
     log_notice("event=made-again vm=%s its TPM is gone: it was undefined meanwhile", vm->record.name);
     reopen(vm);
 }

@@ -3,8 +3,10 @@
  *
  * A VM that is undefined loses its TPM (libvirt removes it), and the disk of the next one of its UUID
  * may be another.  While the daemon or libvirt's connection was down nobody has told: such a VM is in
- * doubt, until virtid-privd says that the TPM which was placed lies there still.  A VM that has proved
- * itself is never in doubt: its account does not follow what is made here (docs/DECISIONS/012).
+ * doubt, until virtid-privd says that the TPM which was placed lies there still.  The account of a VM that has
+ * proved itself does not follow what is made here (docs/DECISIONS/012).  Of each the TPM is asked about when it is to
+ * be started, and where there is none a new one is made, which the service takes, of a VM that has proved itself, by an
+ * operator's word alone (docs/DECISIONS/020).
  */
 #pragma once
 
@@ -15,6 +17,15 @@ struct vm;
 
 /* It may have been undefined and defined again since it was looked at. */
 void made_doubt(struct vm *vm);
+
+/* It is to be started: is its TPM still there?  Whether it has proved itself may not have come to us yet. */
+void made_doubt_tpm(struct vm *vm);
+
+/* Its TPM was made after the service had taken another one. */
+bool made_tpm_anew(const struct vm *vm);
+
+/* A run of it was seen: whatever TPM is there now, nobody can tell any more whether it is the one being placed. */
+void made_ran(struct vm *vm);
 
 /*
  * It goes with the definition: everything will be made again, and told to the service as a whole.

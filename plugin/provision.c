@@ -58,8 +58,9 @@ static void
 end_provision(struct provision *p)
 {
     struct vm *vm = p->vm;
-    bool running = p->work.running;
-    int64_t retry = p->error.code == ERROR_DENIED ? REFUSED_MS : RETRY_MS;
+    bool running = p->work.running, will_run = running || (vm->start && !vm_is_strict(vm));
+    bool waits = will_run && strcmp(p->error.problem, "ek-changed") == 0; /* for a word that may come while it runs */
+    int64_t retry = p->error.code == ERROR_DENIED && !waits ? REFUSED_MS : RETRY_MS;
 
     if (retry < p->error.retry_s * INT64_C(1000))
         retry = p->error.retry_s * INT64_C(1000);

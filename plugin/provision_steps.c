@@ -204,7 +204,8 @@ step_vtpm(struct provision_work *w, struct enroll *enroll, struct error *err)
     if (ask_privd(w, &request, -1, PRIV_CLIENT_MS, &answer, err) < 0)
         return fail(w, STEP_VTPM, err);
     if (strcmp(answer.result, "absent") != 0) {
-        bool ours = w->record.steps[STEP_PLACE].state == STEP_BEGUN && !w->record.ran;
+        bool ours = w->record.steps[STEP_PLACE].state == STEP_BEGUN &&
+                    (!w->record.ran || strcmp(w->record.account, "ok") == 0); /* then it has not since: made_ran() */
 
         if (!ours)
             forget_ek(w);

@@ -80,8 +80,7 @@ compare_run(struct vm *vm, const struct watch_report *report, const struct misse
         /* Announced while nobody listened, and still paused: its memory has not arrived. */
         adopt_unknown(vm, run, came_in, !(missed->came_in && report->paused));
     }
-    vm->record.ran = true;
-    vm->record.clean = false;
+    made_ran(vm);
     vm->run_confirmed = true;
     vm_save(vm);
 }
@@ -192,8 +191,7 @@ see_inactive(struct vm *vm, const struct watch_report *report, const struct miss
     if (vm->incoming && !vm->arrival && !vm->record.run[0] && clock_monotonic_ms() - vm->memory_ms > INCOMING_MS)
         arriving_failed(vm);
     if (missed->began && !vm->record.run[0]) { /* came and went while nobody looked */
-        vm->record.ran = true;
-        vm->record.clean = false;
+        made_ran(vm);
         snprintf(vm->record.run, sizeof vm->record.run, "missed");
         vm->record.run_k = missed->came_in;
     }
@@ -333,8 +331,7 @@ take_event(struct vm *vm, const struct watch_report *report)
     case WATCH_STARTED_MIGRATED:
         vm->unstarted = false;
         vm->started_event = true; /* the look that follows tells more, if it is still there then */
-        vm->record.ran = true;
-        vm->record.clean = false;
+        made_ran(vm);
         vm_save(vm);
         break;
     case WATCH_RESUMED_MIGRATED:

@@ -107,10 +107,22 @@ finish_without_lease(struct start *start, const char *why)
     finish(start, HOOK_NO, reason);
 }
 
+/* With a TPM that the service does not take it can prove nothing: loose VMs go, strict ones do not. */
 static void
 finish_with_lease(struct start *start)
 {
-    finish(start, HOOK_GO, "");
+    const struct step_record *account = &start->vm->record.steps[STEP_ACCOUNT];
+    char reason[NAME_DOMAIN_MAX + NAME_HOST_MAX + 120];
+
+    if (start->phase != PROVISIONING_INSIDE || account->state != STEP_FAILED || !vm_is_strict(start->vm) ||
+        strcmp(account->problem, "ek-changed") != 0) {
+        finish(start, HOOK_GO, "");
+        return;
+    }
+    snprintf(reason, sizeof reason,
+             "it is strict, and its vTPM is not the one that is registered; if that is lost: virtid place %s %s --new-vtpm",
+             start->vm->record.name, start->vm->hostd->identity->name);
+    finish(start, HOOK_NO, reason);
 }
 
 static void
@@ -129,7 +141,7 @@ static bool
 may_provision_inside(const struct vm *vm)
 {
     /* A run that nobody watched, perhaps with memory behind it, is still to be taken in. */
-    return !vm_memory_comes(vm) && !vm->managed_save && !vm->record.ran && !vm_is_enrolled(vm) &&
+    return !vm_memory_comes(vm) && !vm->managed_save && (!vm->record.ran || made_tpm_anew(vm)) && !vm_is_enrolled(vm) &&
            !missed_look(vm->hostd->settings.run_dir, &vm->record.uuid).any;
 }
 
@@ -227,6 +239,7 @@ begin_prepare(struct vm *vm, struct hook_call *call)
     start->call = call;
     vm->start = start;
     start->phase = WAITING_FOR_PROVISION;
+    made_doubt_tpm(vm);
     if (!vm->provision && !made_look(vm)) {
         begin_acquire(start);
         return;

@@ -112,15 +112,21 @@ add_step(json_t *steps, const struct vm *vm, enum vm_step step, const char *name
 {
     const struct step_record *s = &vm->record.steps[step];
     const struct problem *problem = s->problem[0] ? problem_find(s->problem) : NULL;
-    char seen[256];
+    char seen[256], lost[NAME_DOMAIN_MAX + NAME_HOST_MAX + 120];
+    const char *repair = problem ? problem->repair : NULL;
 
     if (s->state == STEP_OPEN) {
         add(steps, name, "waiting", "not done yet", NULL, NULL);
         return;
     }
     snprintf(seen, sizeof seen, "%s%s%s", s->problem, s->problem[0] && s->text[0] ? ": " : "", s->text);
+    if (strcmp(s->problem, "ek-changed") == 0 && vm->hostd->identity) { /* of this very VM and host */
+        snprintf(lost, sizeof lost, "start it with its own vTPM state; if that is lost: `virtid place %s %s --new-vtpm`",
+                 vm->record.name, vm->hostd->identity->name);
+        repair = lost;
+    }
     add(steps, name, s->state == STEP_FAILED ? "bad" : s->state == STEP_BEGUN ? "waiting" : step_state_name(s->state),
-        seen, s->state == STEP_FAILED && problem ? problem->title : NULL, problem ? problem->repair : NULL);
+        seen, s->state == STEP_FAILED && problem ? problem->title : NULL, repair);
 }
 
 /* What is in a save image goes on as it was: nothing is made for it, and nothing written. */

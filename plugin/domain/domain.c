@@ -178,7 +178,8 @@ read_tpm(const xmlNode *devices, struct domain *ret)
         return;
     ret->tpm_persistent = attribute_is(backend, "persistent_state", "yes");
     /* Without a version libvirt takes 2.0 for every model but tpm-tis on old machines; it writes it at define. */
-    if (!attribute_is(backend, "type", "emulator") || (version && strcmp(version, "2.0") != 0))
+    if (!attribute_is(backend, "type", "emulator") || (version && strcmp(version, "2.0") != 0) ||
+        child(backend, "source")) /* a state that lies elsewhere */
         ret->tpm = DOMAIN_TPM_OTHER;
     else if (child(backend, "encryption"))
         ret->tpm = DOMAIN_TPM_ENCRYPTED;

@@ -251,6 +251,112 @@ one_that_proved_itself_is_not_asked_about(void **state)
     assert_true(is_made(vm));
 }
 
+static struct vm *
+proved(void)
+{
+    struct vm *vm = provisioned();
+
+    strcpy(vm->record.account, "ok");
+    vm->record.ran = true;
+    vm_save(vm);
+    start_root_half();
+    return vm;
+}
+
+/* As the hook's `prepare` does. */
+static void
+is_to_start(struct vm *vm)
+{
+    made_doubt_tpm(vm);
+    (void)made_look(vm);
+    wait_for_looks();
+}
+
+static void
+one_that_proved_itself_and_lost_its_tpm_gets_a_new_one_when_it_starts(void **state)
+{
+    struct vm *vm = proved();
+
+    (void)state;
+    is_to_start(vm);
+    assert_true(is_made(vm) && !vm->in_doubt && !made_tpm_anew(vm));
+    assert_int_equal(unlink(root.placed), 0);
+    is_to_start(vm);
+    assert_true(made_tpm_anew(vm));
+    assert_int_equal(vm->record.steps[STEP_VTPM].state, STEP_OPEN);
+    assert_int_equal(vm->record.steps[STEP_PLACE].state, STEP_OPEN);
+    assert_int_equal(vm->record.steps[STEP_ACCOUNT].state, STEP_OPEN);
+    assert_int_equal(vm->record.steps[STEP_INJECT].state, STEP_DONE); /* its disk stays as it is */
+    assert_int_equal(vm->record.ek_len, 0);
+    assert_false(vm->record.has_x0 || vm->record.has_point);
+    assert_string_equal(vm->record.account, "ok");
+    assert_memory_equal(&vm->saved, &vm->record, sizeof vm->saved);
+}
+
+/* The service's answer may not have come when it starts again. */
+static void
+so_does_one_of_which_nobody_has_told_us_that_it_proved_itself(void **state)
+{
+    struct vm *vm = proved();
+
+    (void)state;
+    strcpy(vm->record.account, "pending");
+    is_to_start(vm);
+    assert_true(is_made(vm) && !made_tpm_anew(vm));
+    assert_int_equal(unlink(root.placed), 0);
+    is_to_start(vm);
+    assert_true(made_tpm_anew(vm));
+    assert_int_equal(vm->record.steps[STEP_VTPM].state, STEP_OPEN);
+    assert_int_equal(vm->record.ek_len, 0);
+}
+
+static void
+where_a_memory_comes_or_the_tpm_is_not_ours_to_make_it_is_not_asked_about(void **state)
+{
+    struct vm *vm = proved();
+
+    (void)state;
+    assert_int_equal(unlink(root.placed), 0);
+    vm->managed_save = true;
+    is_to_start(vm);
+    vm->managed_save = false;
+    vm->memory_ms = clock_monotonic_ms();
+    is_to_start(vm);
+    vm->memory_ms = 0;
+    vm->domain.tpm = DOMAIN_TPM_ENCRYPTED;
+    is_to_start(vm);
+    assert_true(is_made(vm) && !vm->in_doubt);
+}
+
+static void
+without_the_root_half_no_tpm_is_called_lost(void **state)
+{
+    struct vm *vm = provisioned();
+
+    (void)state;
+    strcpy(vm->record.account, "ok");
+    is_to_start(vm);
+    assert_true(is_made(vm));
+}
+
+/* libvirt may have made one there. */
+static void
+a_tpm_that_was_being_placed_is_nobodys_once_a_run_was_seen(void **state)
+{
+    struct vm *vm = proved();
+
+    (void)state;
+    vm->record.steps[STEP_PLACE].state = STEP_BEGUN;
+    made_ran(vm);
+    assert_int_equal(vm->record.steps[STEP_PLACE].state, STEP_OPEN);
+    assert_int_equal(vm->record.ek_len, 0);
+    assert_false(vm->record.has_x0 || vm->record.clean);
+    vm->record.steps[STEP_PLACE].state = STEP_DONE;
+    vm->record.ek_len = 5;
+    made_ran(vm);
+    assert_int_equal(vm->record.ek_len, 5);
+}
+
 /* What its guest did is in the TPM, if that is there. */
 static void
 one_that_ran_without_proof_is_made_again_only_if_its_tpm_went(void **state)
@@ -359,6 +465,11 @@ main(void)
         IN_RIG(a_vm_that_was_undefined_and_defined_while_the_daemon_was_down_is_made_again),
         IN_RIG(the_same_while_the_connection_to_libvirt_was_down),
         IN_RIG(one_that_proved_itself_is_not_asked_about),
+        IN_RIG(one_that_proved_itself_and_lost_its_tpm_gets_a_new_one_when_it_starts),
+        IN_RIG(so_does_one_of_which_nobody_has_told_us_that_it_proved_itself),
+        IN_RIG(where_a_memory_comes_or_the_tpm_is_not_ours_to_make_it_is_not_asked_about),
+        IN_RIG(without_the_root_half_no_tpm_is_called_lost),
+        IN_RIG(a_tpm_that_was_being_placed_is_nobodys_once_a_run_was_seen),
         IN_RIG(one_that_ran_without_proof_is_made_again_only_if_its_tpm_went),
         IN_RIG(without_the_root_half_it_stays_in_doubt),
         IN_RIG(a_start_waits_for_the_answer_although_another_vm_is_asked_about),

@@ -236,8 +236,18 @@ each_step_is_taken_once(void **state)
     assert_int_equal(root.n_injected, 1);
 }
 
+/* It has proved itself, ran here, and its TPM is gone: made.c opened these steps again. */
 static void
-after_a_crash_at(bool before)
+lose_tpm(void)
+{
+    strcpy(kept.account, root.account = "ok");
+    kept.ran = true;
+    kept.steps[STEP_INJECT].state = STEP_DONE;
+    keep(&kept);
+}
+
+static void
+after_a_crash_at(bool before, bool lost)
 {
     int at = 1;
 
@@ -247,6 +257,8 @@ after_a_crash_at(bool before)
         bool died;
 
         assert_int_equal(make_folder(), 0);
+        if (lost)
+            lose_tpm();
         died = run_and_die(at, before);
         if (died) {
             w = new_work();
@@ -254,6 +266,7 @@ after_a_crash_at(bool before)
             assert_int_equal(w.record.steps[STEP_PLACE].state, STEP_DONE);
             assert_int_equal(w.record.steps[STEP_INJECT].state, STEP_DONE);
             assert_int_equal(root.n_placed, 1);
+            assert_true(!lost || root.n_injected == 0);
             assert_memory_equal(w.record.point, root.point, sizeof root.point);
             assert_true(w.record.ek_len > 0);
             assert_claims_are_true(&w.record);
@@ -270,14 +283,22 @@ static void
 a_crash_behind_each_journalled_step_is_finished(void **state)
 {
     (void)state;
-    after_a_crash_at(false);
+    after_a_crash_at(false, false);
 }
 
 static void
 a_crash_before_each_journalled_step_is_finished(void **state)
 {
     (void)state;
-    after_a_crash_at(true);
+    after_a_crash_at(true, false);
+}
+
+static void
+a_new_tpm_for_a_lost_one_is_known_after_a_crash_at_each_step(void **state)
+{
+    (void)state;
+    after_a_crash_at(false, true);
+    after_a_crash_at(true, true);
 }
 
 static void
@@ -556,6 +577,7 @@ main(void)
         WITH_ROOT(each_step_is_taken_once),
         cmocka_unit_test(a_crash_behind_each_journalled_step_is_finished),
         cmocka_unit_test(a_crash_before_each_journalled_step_is_finished),
+        cmocka_unit_test(a_new_tpm_for_a_lost_one_is_known_after_a_crash_at_each_step),
         WITH_ROOT(a_lost_answer_to_placing_is_found_out),
         WITH_ROOT(a_vtpm_that_was_not_placed_is_not_claimed),
         WITH_ROOT(a_vtpm_of_somebody_else_is_not_claimed),
