@@ -17,24 +17,26 @@ enum { PAGES_MAX = 10000, ALIVE_SECONDS = 60 };
 struct fence {
     const char *host, *to;
     bool yes, dry_run;
-    long long vms, live, candidates, placed, last_seen_ms;
+    long long vms, live, candidates, placed, new_vtpms, last_seen_ms;
 };
 
 static int
 add_page(const json_t *answer, struct fence *f, struct error *err)
 {
-    int64_t vms, live, candidates, placed, seen = 0;
+    int64_t vms, live, candidates, placed, new_vtpms = 0, seen = 0;
 
     if (json_get_int(answer, "vms", false, 0, INT64_MAX, &vms, err) < 0 ||
         json_get_int(answer, "live", false, 0, INT64_MAX, &live, err) < 0 ||
         json_get_int(answer, "candidates", false, 0, INT64_MAX, &candidates, err) < 0 ||
         json_get_int(answer, "placed", false, 0, INT64_MAX, &placed, err) < 0 ||
+        json_get_int(answer, "new_vtpms", true, 0, INT64_MAX, &new_vtpms, err) < 0 ||
         json_get_int(answer, "last_seen", true, 0, INT64_MAX, &seen, err) < 0)
         return -1;
     f->vms += vms;
     f->live += live;
     f->candidates += candidates;
     f->placed += placed;
+    f->new_vtpms += new_vtpms;
     f->last_seen_ms = seen;
     return 0;
 }
@@ -45,7 +47,7 @@ ask(const struct cli *cli, struct fence *f, bool dry_run, struct error *err)
 {
     char path[120], after[40] = "";
 
-    f->vms = f->live = f->candidates = f->placed = 0;
+    f->vms = f->live = f->candidates = f->placed = f->new_vtpms = 0;
     snprintf(path, sizeof path, "/v1/admin/hosts/%s/fence", f->host);
     for (int page = 0; page < PAGES_MAX; page++) {
         CLEANUP(json_decref) json_t *answer = NULL;
@@ -77,7 +79,8 @@ say_what(const struct fence *f)
     if (f->last_seen_ms && silent < ALIVE_SECONDS)
         printf("It was heard %lld s ago: fence it only if you know that it is off. Its guests would run twice.\n", silent);
     if (f->to)
-        printf("Their leases end now, and they may start on '%s' alone.\n", f->to);
+        printf("Their leases end now, and they may start on '%s' alone, within an hour with a new vTPM each, where the "
+               "state of its own is lost.\n", f->to);
     else
         printf("Their leases end now, and any other host may start each of them once.\n");
 }
@@ -111,10 +114,12 @@ static int
 print_done(const struct cli *cli, const struct fence *f)
 {
     if (cli->json) {
-        printf("{\"name\":\"%s\",\"vms\":%lld,\"live\":%lld,\"candidates\":%lld,\"placed\":%lld,\"fenced\":%s}\n", f->host,
-               f->vms, f->live, f->candidates, f->placed, f->dry_run ? "false" : "true");
+        printf("{\"name\":\"%s\",\"vms\":%lld,\"live\":%lld,\"candidates\":%lld,\"placed\":%lld,\"new_vtpms\":%lld,"
+               "\"fenced\":%s}\n", f->host, f->vms, f->live, f->candidates, f->placed, f->new_vtpms, f->dry_run ? "false" : "true");
     } else if (!f->dry_run) {
         printf("Host '%s' fenced: %lld VMs may start elsewhere\n", f->host, f->vms);
+        if (f->new_vtpms)
+            printf("%lld of them may come with a new vTPM on '%s', within an hour\n", f->new_vtpms, f->to);
         if (f->to && f->placed < f->vms)
             printf("%lld of them are not kept for '%s': another host claims them; virtid why says which\n",
                    f->vms - f->placed, f->to);

@@ -181,23 +181,26 @@ cmd_place(const struct cli *cli, int argc, char **argv)
 {
     static const struct option options[] = { { "force", no_argument, NULL, 'f' },
                                              { "reincarnate", no_argument, NULL, 'r' },
+                                             { "new-vtpm", no_argument, NULL, 'v' },
                                              { 0 } };
     CLEANUP(json_decref) json_t *list = NULL;
     CLEANUP(json_decref) json_t *answer = NULL;
     CLEANUP(json_decref) json_t *body = NULL;
     struct error err = { 0 };
-    bool force = false, reincarnate = false;
+    bool force = false, reincarnate = false, new_vtpm = false;
     char path[80];
     const char *uuid;
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 'f' && option != 'r')
+        if (option != 'f' && option != 'r' && option != 'v')
             return cli_usage("wrong option");
-        *(option == 'f' ? &force : &reincarnate) = true;
+        *(option == 'f' ? &force : option == 'r' ? &reincarnate : &new_vtpm) = true;
     }
     if (argc - optind != 2 || !name_is_host(argv[optind + 1]))
         return cli_usage("place takes one domain and one host");
+    if (reincarnate && new_vtpm)
+        return cli_usage("--reincarnate takes any vTPM: say one of both");
     /* A UUID never seen can be placed too, before its first claim. */
     if (identity_find(cli, argv + optind, 1, &list, &err) < 0 &&
         (err.code != ERROR_MISSING || strlen(argv[optind]) != 36))
@@ -207,9 +210,14 @@ cmd_place(const struct cli *cli, int argc, char **argv)
     uuid = list ? daemon_text(json_array_get(list, 0), "uuid", "") : argv[optind];
     snprintf(path, sizeof path, "/v1/admin/vms/%.36s/place", uuid);
     body = json_pack("{s:s, s:b, s:b}", "host", argv[optind + 1], "force", force, "reincarnate", reincarnate);
+    if (new_vtpm) /* an older service knows no such member */
+        json_object_set_new(body, "new_vtpm", json_true());
     if (daemon_ask(cli->service_socket, "POST", path, body, &answer, &err) < 0)
         return cli_fail(&err);
     printf("Domain '%s' placed on host '%s'\n", argv[optind], argv[optind + 1]);
+    if (new_vtpm)
+        printf("If its vTPM state is not there, it may come with a new one, within an hour: start it on '%s'\n",
+               argv[optind + 1]);
     return EXIT_DONE;
 }
 

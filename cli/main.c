@@ -41,7 +41,8 @@ const struct command command_table[] = {
       "  --yes                 do not ask\n", cmd_host_remove },
     { "host fence", "NAME [--to HOST] [--yes] [--dry-run]",
       "a host is dead: end its leases, so that its VMs start elsewhere",
-      "  --to HOST             keep them for this host alone (default: any other host)\n"
+      "  --to HOST             keep them for this host alone (default: any other host); there each may come\n"
+      "                        with a new vTPM, within an hour, where its state died with the host\n"
       "  --yes                 do not ask\n"
       "  --dry-run             say what would happen, change nothing\n",
       cmd_host_fence },
@@ -53,8 +54,9 @@ const struct command command_table[] = {
       cmd_enable },
     { "disable", "DOMAIN... [--dry-run]", "take marker and channel away (the vTPM stays)",
       "  --dry-run             show the change of the XML, change nothing\n", cmd_disable },
-    { "place", "DOMAIN HOST [--force] [--reincarnate]", "name the host that may run a VM",
+    { "place", "DOMAIN HOST [--force] [--new-vtpm|--reincarnate]", "name the host that may run a VM",
       "  --force               although another host holds its lease, or this one does not answer\n"
+      "  --new-vtpm            its vTPM state is lost: within an hour it may come with a new one there\n"
       "  --reincarnate         begin a new identity under the UUID of one that was retired\n",
       cmd_place },
     { "accept", "DOMAIN...|--all-behind [--yes] [--dry-run]",
