@@ -113,7 +113,7 @@ step_account(struct sim_host *host, const struct sim_provision *p, struct error 
     account.ek_len = p->record->ek_len;
     account.has_x0 = p->record->ek_len > 0;
     memcpy(account.x0, p->record->x0, sizeof account.x0);
-    account.has_secret = p->record->has_secret;
+    account.has_secret = p->record->has_secret && !p->record->renewed;
     memcpy(account.secret, p->record->secret, sizeof account.secret);
     if (enroll_account(sim_host_enroll(host), &account, state, err) < 0)
         return -1;
@@ -123,10 +123,25 @@ step_account(struct sim_host *host, const struct sim_provision *p, struct error 
     return sim_record_write(p->record_path, p->record, err);
 }
 
+/* As plugin/made.c: the TPM that we made for it is not there any more, so it gets a new one, if the service takes that. */
+static int
+forget_lost_tpm(const struct sim_provision *p, struct error *err)
+{
+    if (!p->record->enrolled || p->no_tpm || p->record->ek_len == 0 || sim_provision_has_tpm(p))
+        return 0;
+    log_notice("event=tpm-lost name=%s", p->record->name);
+    p->record->ek_len = 0;
+    p->record->enrolled = false;
+    p->record->renewed = true;
+    return sim_record_write(p->record_path, p->record, err);
+}
+
 int
 sim_provision_run(struct sim_host *host, const struct sim_provision *p,
                   struct error *err)
 {
+    if (forget_lost_tpm(p, err) < 0)
+        return -1;
     if (p->record->enrolled)
         return 0;
     if (step_vtpm(host, p, err) < 0 || step_inject(host, p, err) < 0)

@@ -16,7 +16,7 @@ take(const json_t *o, struct sim_record *ret, struct error *err)
     const char *uuid, *name;
     size_t x0_len = 0, secret_len = 0;
 
-    if (json_only(o, "uuid name ek x0 secret enrolled", err) < 0 ||
+    if (json_only(o, "uuid name ek x0 secret renewed enrolled", err) < 0 ||
         json_get_string(o, "uuid", false, VM_UUID_TEXT, &uuid, err) < 0 ||
         vm_uuid_parse(uuid, &ret->uuid, err) < 0 ||
         json_get_string(o, "name", false, NAME_DOMAIN_MAX, &name, err) < 0 ||
@@ -24,6 +24,7 @@ take(const json_t *o, struct sim_record *ret, struct error *err)
         json_get_bytes(o, "x0", true, ret->x0, sizeof ret->x0, &x0_len, err) < 0 ||
         json_get_bytes(o, "secret", true, ret->secret, sizeof ret->secret, &secret_len,
                        err) < 0 ||
+        json_get_bool(o, "renewed", true, &ret->renewed, err) < 0 ||
         json_get_bool(o, "enrolled", false, &ret->enrolled, err) < 0)
         return -1;
     if ((x0_len == sizeof ret->x0) != (ret->ek_len > 0) ||
@@ -60,7 +61,7 @@ sim_record_write(const char *path, const struct sim_record *record, struct error
     vm_uuid_print(&record->uuid, uuid);
     o = json_pack("{s:s,s:s,s:b}", "uuid", uuid, "name", record->name, "enrolled",
                   record->enrolled);
-    if (!o ||
+    if (!o || (record->renewed && json_object_set_new(o, "renewed", json_true()) < 0) ||
         (record->ek_len &&
          (json_set_bytes(o, "ek", record->ek, record->ek_len) < 0 ||
           json_set_bytes(o, "x0", record->x0, sizeof record->x0) < 0)) ||

@@ -22,6 +22,7 @@ struct sim_record {
     uint8_t x0[32];                /* with ek_len */
     uint8_t secret[65];            /* public point of what was injected */
     bool has_secret;
+    bool renewed;  /* its TPM was made anew: what was injected has stepped on, or was never there */
     bool enrolled; /* the account was opened with the above */
 };
 
