@@ -265,7 +265,7 @@ static void
 tell_acquirer(struct request *r)
 {
     struct vm *vm = r->vms[0];
-    char why[512];
+    char why[768];
 
     if (r->job.failed < 0) {
         r->done(vm, LEASE_NOBODY, r->job.error.text);
@@ -276,8 +276,8 @@ tell_acquirer(struct request *r)
         return;
     }
     if (vm->answer == LEASE_NOT_MIGRATING) {
-        snprintf(why, sizeof why, "the host that holds the lease of %s says that it does not migrate it",
-                 vm->record.name);
+        snprintf(why, sizeof why, "the host that has %s says that it does not migrate it; if it is off, and is to move so: "
+                 "virtid place %s %s first", vm->record.name, vm->record.name, r->hostd->identity->name);
         r->done(vm, LEASE_REFUSED, why);
         return;
     }

@@ -152,6 +152,11 @@ without_a_job_there_is_no_hand_over(void **state)
     assert_int_equal(lease_seen_of(&r, "b"), SEEN_INC);
     assert_false(lease_handover_asks(&r, "a"));
     assert_true(lease_held(&r, "a", 5, &now));
+    /* Off, and reserved for the one that it comes to: an offline migration. */
+    assert_int_equal(say(&r, "a", VIEW_GO, false, 5).answer, LEASE_ACK);
+    assert_int_equal(handover(&r, "b", true).answer, LEASE_NOT_MIGRATING);
+    assert_int_equal(handover(&r, "a", true).answer, LEASE_UNKNOWN);
+    assert_int_equal(r.st, LEASE_FREE);
     r = nobodys();
     assert_false(lease_handover_asks(&r, "b"));
     assert_int_equal(handover(&r, "b", true).answer, LEASE_UNKNOWN);

@@ -206,8 +206,8 @@ say_handover(struct pair *p, int h)
     bool answered = !asks || pick(p, 2);
     struct lease_word word;
 
-    if (now.st == FREE && now.hol == ANY)
-        return; /* docs/DECISIONS: unknown, where the model says not-migrating */
+    if (now.st == FREE && (now.hol == ANY || now.hol == h))
+        return; /* docs/DECISIONS/011: unknown, where the model says not-migrating */
     note(p, "handover", h, answered, 0, 0);
     assert_int_equal(lease_handover_asks(&p->r, HOSTS[h]), asks);
     if (now.st == MOVE && now.hol == h && !now.out)

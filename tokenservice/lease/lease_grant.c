@@ -69,7 +69,8 @@ apply_handover(struct lease_record *r, const char *host, bool answered, const st
     if (r->st == LEASE_MOVE && record_is_holder(r, host) && r->out == LEASE_OUT_NO)
         r->out = LEASE_OUT_DBT;
     ret->answer = LEASE_UNKNOWN;
-    if (r->st == LEASE_FREE && record_is_any(r)) /* nobody to ask, and nothing to lose */
+    /* Nobody to ask, and nothing to lose; reserved for that very host it may come while it is off, too. */
+    if (r->st == LEASE_FREE && (record_is_any(r) || record_is_holder(r, host)))
         return;
     if (r->st != LEASE_MOVE && answered) {
         ret->answer = LEASE_NOT_MIGRATING;
