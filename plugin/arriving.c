@@ -128,6 +128,16 @@ arriving_failed(struct vm *vm)
 }
 
 void
+arriving_defined(struct vm *vm)
+{
+    if (!vm->incoming || vm->arrival || vm->record.run[0])
+        return;
+    vm->memory_ms = 0;
+    log_notice("event=arrived-off vm=%s", vm->record.name);
+    arriving_failed(vm);
+}
+
+void
 arriving_unasked(struct vm *vm)
 {
     vm->record.run_k = true;

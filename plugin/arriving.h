@@ -15,6 +15,8 @@ void arriving_begin(struct vm *vm, struct hook_call *call);
 void arriving_prepare(struct vm *vm, struct hook_call *call);
 /* It was announced and did not come. */
 void arriving_failed(struct vm *vm);
+/* libvirt has its definition here, without `prepare`: it was moved while it was off, and no memory follows. */
+void arriving_defined(struct vm *vm);
 /* libvirt shows an incoming migration that its hook has not announced. */
 void arriving_unasked(struct vm *vm);
 /* Its memory is here, and it runs. */

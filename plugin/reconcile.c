@@ -350,6 +350,7 @@ take_event(struct vm *vm, const struct watch_report *report)
         break;
     case WATCH_DEFINED:
         vm->foreseen = false;
+        arriving_defined(vm); /* of one that comes running that follows its `prepare` */
         break;
     case WATCH_RESUMED:
         /* Perhaps with another memory, put back under libvirt (`loadvm`): that knows of no greeting since. */

@@ -48,9 +48,8 @@ refused libvirt_does_not_move_it_there moves_while_off
 ok what_is_to_be_said_first_is_named in_the_error 'virtid place moving b'
 ok an_operator_says_it on a inside virtid place moving b --new-vtpm
 ok then_it_moves_while_it_is_off moved_while_off
-ok without_its_vtpm not has_state b
 ok it_starts_there on b virsh start moving
-ok with_a_vtpm_of_its_own has_state b
+ok with_a_new_vtpm has_state b
 token=$(on b has_token moving)
 ok it_is_the_same_vm test "$(claim "$token" 'c["sub"]')" = "$id"
 ok with_all_factors test "$(claim "$token" 'len(v["factors"])')" = 3

@@ -41,6 +41,33 @@ tell(struct hostd_rig *rig, enum watch_event event)
 }
 
 static void
+one_that_is_moved_while_it_is_off_is_there_when_it_is_defined(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    rig->vm->incoming = true;
+    rig->vm->memory_ms = clock_monotonic_ms();
+    tell(rig, WATCH_DEFINED);
+    assert_false(vm_is_incoming(rig->vm)); /* the next `prepare` is a start's */
+    assert_false(vm_memory_comes(rig->vm));
+}
+
+/* The definition of one that comes running is made when it is here. */
+static void
+a_definition_ends_no_arrival_that_was_prepared(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    rig->vm->incoming = true;
+    rig->vm->memory_ms = clock_monotonic_ms();
+    strcpy(rig->vm->record.run, RUN_STARTING);
+    rig->vm->record.run_k = true;
+    tell(rig, WATCH_DEFINED);
+    assert_true(vm_is_incoming(rig->vm));
+    assert_true(vm_memory_comes(rig->vm));
+}
+
+static void
 incoming(struct hostd_rig *rig, uint64_t epoch)
 {
     hostd_rig_running(rig, epoch);
@@ -323,6 +350,8 @@ main(void)
 {
 #define ARRIVING_TEST(name) cmocka_unit_test_setup_teardown(name, hostd_rig_make, hostd_rig_end)
     const struct CMUnitTest tests[] = {
+        ARRIVING_TEST(one_that_is_moved_while_it_is_off_is_there_when_it_is_defined),
+        ARRIVING_TEST(a_definition_ends_no_arrival_that_was_prepared),
         ARRIVING_TEST(a_job_that_begins_or_ends_is_news),
         ARRIVING_TEST(a_paused_rest_behind_the_switch_over_has_no_right),
         ARRIVING_TEST(a_pause_of_its_user_is_none),
