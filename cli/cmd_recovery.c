@@ -69,9 +69,7 @@ print_state(const json_t *o, struct error *err)
     table_pair("Unknown hosts", daemon_text(o, "hosts_unknown", "-"));
     if (json_is_true(json_object_get(o, "grace")))
         puts("The service still waits for its hosts to report.");
-    if (print_silent(json_object_get(o, "silent_hosts"), err) < 0)
-        return -1;
-    return 0;
+    return print_silent(json_object_get(o, "silent_hosts"), err);
 }
 
 /* ---- what operators said after the backup was made, from the log ---- */

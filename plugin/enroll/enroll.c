@@ -130,41 +130,50 @@ send_report(struct enroll *enroll, const struct lease_report *report, long timeo
     return lease_results_decode((const char *)answer.data, answer.len, ret, max, ret_n, err);
 }
 
-/* Without what a service of before does not read. False: there is none of that in it. */
+/* Has it nothing that a service of before does not read? */
 static bool
-make_plain(const struct lease_report *report, struct lease_report *ret)
+is_plain(const struct lease_report *report)
 {
-    bool differs = false;
+    for (size_t i = 0; i < report->n_vms; i++) {
+        const struct lease_report_vm *vm = &report->vms[i];
 
-    *ret = *report;
-    for (size_t i = 0; i < ret->n_vms; i++) {
-        differs |= ret->vms[i].saw != 0 || ret->vms[i].ver != 0 || ret->vms[i].row_ver != 0;
-        ret->vms[i].saw = 0;
-        ret->vms[i].ver = ret->vms[i].row_ver = 0;
+        if (vm->saw != 0 || vm->ver != 0 || vm->row_ver != 0)
+            return false;
     }
-    return differs;
+    return true;
+}
+
+static int
+send_plain(struct enroll *enroll, const struct lease_report *report, long timeout_ms, struct lease_result *ret,
+           size_t max, size_t *ret_n, struct error *err)
+{
+    CLEANUP(mem_free) struct lease_report *plain = malloc(sizeof *plain);
+
+    if (!plain)
+        return error_sys(err, ENOMEM, "report");
+    *plain = *report;
+    for (size_t i = 0; i < plain->n_vms; i++) {
+        plain->vms[i].saw = 0;
+        plain->vms[i].ver = plain->vms[i].row_ver = 0;
+    }
+    return send_report(enroll, plain, timeout_ms, ret, max, ret_n, err);
 }
 
 int
 enroll_report(struct enroll *enroll, const struct lease_report *report, long timeout_ms,
               struct lease_result *ret, size_t max, size_t *ret_n, struct error *err)
 {
-    bool only_plain = clock_monotonic_ms() < enroll->plain_until_ms;
-    CLEANUP(mem_free) struct lease_report *plain = NULL;
-
-    plain = malloc(sizeof *plain);
-    if (!plain)
-        return error_sys(err, ENOMEM, "report");
-    if (!make_plain(report, plain))
+    if (is_plain(report))
         return send_report(enroll, report, timeout_ms, ret, max, ret_n, err);
-    if (!only_plain && send_report(enroll, report, timeout_ms, ret, max, ret_n, err) == 0)
-        return 0;
-    if (!only_plain && strcmp(err->problem, "bad-request") != 0)
-        return -1;
-    /* A lease must not wait for evidence. */
-    if (!only_plain)
+    if (clock_monotonic_ms() >= enroll->plain_until_ms) {
+        if (send_report(enroll, report, timeout_ms, ret, max, ret_n, err) == 0)
+            return 0;
+        if (strcmp(err->problem, "bad-request") != 0)
+            return -1;
         enroll->plain_until_ms = clock_monotonic_ms() + PLAIN_MS;
-    return send_report(enroll, plain, timeout_ms, ret, max, ret_n, err);
+    }
+    /* A lease must not wait for evidence. */
+    return send_plain(enroll, report, timeout_ms, ret, max, ret_n, err);
 }
 
 int

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -289,6 +290,29 @@ in_whichever_order_they_are_shown(void **state)
     one_that_moved_since(false);
 }
 
+/* No backup at all, but the signer's keys: its host joins anew, and brings it along. */
+static void
+an_empty_database_gets_it_back_too(void **state)
+{
+    CLEANUP(sim_stage_clear) struct sim_stage st;
+    char path[128];
+
+    (void)state;
+    sim_stage_new(&st);
+    sim_next_run(&st);
+    api_fixture_close();
+    snprintf(path, sizeof path, "%s/tokend.db", the_api.folder);
+    assert_int_equal(unlink(path), 0);
+    api_restart();
+    sim_host_clear(&st.a);
+    sim_host_new(&st.a, "a.example");
+    sim_must_show(&st.a, &st.at_a, "taken");
+    assert_int_equal(sim_says(&st.a, &st.s.vm, VIEW_RUN, &st.at_a).answer, LEASE_OK);
+    assert_int_equal(sim_stepper_prove(&st.s, &st.a), 200);
+    sim_assert_shown(&st.s.vm, "state", "ok");
+    assert_true(sim_in_recovery());
+}
+
 /* A row holds what the next step of the TPM needs: only who has the VM keeps it. */
 static void
 another_host_gets_no_account_to_keep(void **state)
@@ -426,6 +450,7 @@ main(void)
         API_TEST(a_proof_in_grace_does_not_outdate_a_receipt),
         API_TEST(one_that_moved_since_is_where_it_went),
         API_TEST(in_whichever_order_they_are_shown),
+        API_TEST(an_empty_database_gets_it_back_too),
         API_TEST(another_host_gets_no_account_to_keep),
         API_TEST(nothing_that_is_not_ours_is_taken),
         API_TEST(in_its_own_database_a_receipt_is_no_news),

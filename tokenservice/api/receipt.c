@@ -8,8 +8,6 @@
 #include "lib/crypto/key.h"
 #include "lib/wire/fields.h"
 
-#define RECEIPT_LABEL "virtid-receipt-1"
-
 bool
 receipt_has_account(const struct vm_account *a, const char *host)
 {
@@ -43,7 +41,7 @@ static int
 check_signature(struct service *s, const uint8_t *bytes, size_t len, struct fields *ret_record, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
-    char label[sizeof RECEIPT_LABEL];
+    char label[sizeof MINT_RECEIPT_LABEL];
     const uint8_t *record;
     size_t record_len;
     struct fields f;
@@ -61,7 +59,7 @@ check_signature(struct service *s, const uint8_t *bytes, size_t len, struct fiel
         return -1;
     }
     f = (struct fields){ bytes, len };
-    if (fields_take_text(&f, 1, sizeof label - 1, label, &why) < 0 || strcmp(label, RECEIPT_LABEL) != 0 ||
+    if (fields_take_text(&f, 1, sizeof label - 1, label, &why) < 0 || strcmp(label, MINT_RECEIPT_LABEL) != 0 ||
         fields_take(&f, 1, MINT_RECORD_MAX, &record, &record_len, &why) < 0 || fields_end(&f, &why) < 0)
         return refuse(err, "not a receipt");
     *ret_record = (struct fields){ record, record_len };

@@ -43,6 +43,9 @@ enum {
     MINT_TEXT_MAX = 399,
 };
 
+/* What a receipt begins with: no other structure that a key of ours signs does. */
+#define MINT_RECEIPT_LABEL "virtid-receipt-1"
+
 enum mint_op { MINT_INFO = 1, MINT_CERTIFY, MINT_ROW_MAC, MINT_ROW_CHECK, MINT_TOKEN, MINT_RECEIPT, MINT_SUBKEY };
 
 /* Administrators' and CA certificates have no number: they can not be asked for. */

@@ -15,7 +15,6 @@
 #include "lib/wire/transcript.h"
 #include "tokenservice/mint/signer_claims.h"
 
-#define RECEIPT_LABEL "virtid-receipt-1"
 #define NONCE_LABEL "virtid-subkey-nonce-1"
 #define ACTIVATE_LABEL "virtid-subkey-activate-1"
 
@@ -160,7 +159,7 @@ make_receipt(const struct signer_keys *keys, const struct mint_request *r,
     CLEANUP(buf_clear) struct buf receipt = BUF(MINT_RECEIPT_MAX);
     uint8_t signature[KEY_SIGNATURE_LEN];
 
-    fields_add_text(&receipt, RECEIPT_LABEL);
+    fields_add_text(&receipt, MINT_RECEIPT_LABEL);
     fields_add(&receipt, r->record, r->record_len);
     if (!buf_ok(&receipt))
         return error_set(err, buf_error_code(&receipt), "the record is too long");
