@@ -5,8 +5,8 @@
  *
  * After each proof both say the same and have the same row; no proof of an older state changes anything once the
  * original has had a later token (R2, R4, R8); none that was made before an operator's word (R7); and whatever
- * happened, the genuine VM has its token in its next boot (R1), where a word whose epoch has ended is said again.  The guest here follows G0 to G6 as the model's does, by its names.  VIRTID_SEQUENCES=N: how many histories,
- * each of up to ACTIONS events.
+ * happened, the genuine VM has its token in its next boot (R1), where a word whose epoch has ended is said again.  The
+ * guest here follows G0 to G6 as the model's does.  VIRTID_SEQUENCES=N: how many histories, of up to ACTIONS events.
  */
 #include "config.h"
 
@@ -31,6 +31,7 @@ enum pc { OFF, START, GEN, FSY, SYNC, SEND, WAIT, DONE, DEAD };
 struct request {
     struct model_msg m;
     bool on, dl, nw, live, hs, old, used;
+    bool gone; /* the disk or TPM that made it was written over since */
     int md, mt, sd, st;
     int ep, ga; /* made in this epoch, after so many words */
 };
@@ -46,6 +47,7 @@ static struct world {
     int vcur[2], vnew[2], dcur[2], dnew[2], dst[2], X[2], hX[2], tst[2];
     int ad, at, gd, gt;
     bool cpd, cpt;
+    bool lost; /* the newest accepted proof was of a state that is nowhere any more */
     enum pc pc;
     int R, fresh, bsd, bst, LT, ep, word;
     struct request net[NM];
@@ -55,9 +57,7 @@ static struct world {
     char trace[ACTIONS * 12];
 } w;
 
-static struct { /* of all histories */
-    size_t answers[MODEL_TOKEN + 1], refused_copies, granted;
-} total;
+static struct { size_t answers[MODEL_TOKEN + 1], refused_copies, granted; } total; /* of all histories */
 
 static unsigned
 pick(unsigned n)
@@ -206,13 +206,6 @@ fsy(void)
 }
 
 static void
-lose(void)
-{
-    w.vcur[w.ad] = w.dcur[w.ad];
-    w.vnew[w.ad] = w.dnew[w.ad];
-}
-
-static void
 copyall(void)
 {
     int a = w.ad, t = w.at;
@@ -223,6 +216,8 @@ copyall(void)
     w.dst[1 - a] = w.dst[a];
     w.X[1 - t] = w.hX[1 - t] = w.X[t];
     w.tst[1 - t] = w.tst[t];
+    for (int i = 0; i < NM; i++)
+        w.net[i].gone |= w.net[i].md == 1 - a || w.net[i].mt == 1 - t;
 }
 
 static void
@@ -259,11 +254,9 @@ deliver(struct request *q)
         q->used = true;
         w.gd = q->md;
         w.gt = q->mt;
-        for (int i = 0; i < NM; i++) { /* those that were sent before */
-            w.net[i].old = true;
-            if (&w.net[i] == q)
-                break;
-        }
+        w.lost = q->gone;
+        for (struct request *r = w.net; r <= q; r++) /* those that were sent before */
+            r->old = true;
     }
     if (a.ty == MODEL_TOKEN)
         w.LT = q->m.rn;
@@ -295,11 +288,11 @@ send_proof(void)
 static bool
 newest_under_way(void)
 {
-    for (int i = 0; i < NM; i++) {
-        if (w.net[i].on && !w.net[i].dl && w.net[i].nw)
-            return true;
-    }
-    return false;
+    bool any = false;
+
+    for (int i = 0; i < NM; i++)
+        any |= w.net[i].on && !w.net[i].dl && w.net[i].nw;
+    return any;
 }
 
 static void
@@ -377,14 +370,15 @@ agent(void)
 static void
 off(bool lost, bool power)
 {
-    if (lost)
-        lose();
-    else
+    if (lost) {
+        w.vcur[w.ad] = w.dcur[w.ad];
+        w.vnew[w.ad] = w.dnew[w.ad];
+    } else {
         fsy();
+    }
     if (power)
         w.X[w.at] = w.hX[w.at];
-    else
-        w.hX[w.at] = w.X[w.at];
+    w.hX[w.at] = w.X[w.at];
     ramgone();
     w.pc = OFF;
 }
@@ -443,6 +437,11 @@ accept_refused(void)
     w.gd = w.ad;
     w.gt = w.at;
     w.dst[w.ad] = w.tst[w.at] = w.LT;
+    /* Until the step that follows, a copy of the same state is as good. */
+    if (w.vcur[1 - w.ad] == w.vcur[w.ad] || w.vnew[1 - w.ad] == w.vcur[w.ad])
+        w.dst[1 - w.ad] = w.LT;
+    if (w.X[1 - w.at] == w.X[w.at])
+        w.tst[1 - w.at] = w.LT;
     newrun();
     ramgone();
     w.pc = START;
@@ -452,14 +451,14 @@ accept_refused(void)
 static void
 copy_elsewhere(void)
 {
-    struct request q = proof_of(1 - w.ad, 1 - w.at);
     struct ratchet before = w.r;
     bool d_old = w.dst[1 - w.ad] < w.LT, t_old = w.tst[1 - w.at] < w.LT;
 
     if (!w.cpd || !w.cpt || (w.mode.nosec ? !t_old : w.mode.noidx ? !d_old : !d_old || !t_old))
         return;
     for (int variant = 0; variant < 3; variant++) {
-        q = proof_of(variant == 1 ? w.ad : 1 - w.ad, variant == 2 ? w.at : 1 - w.at);
+        struct request q = proof_of(variant == 1 ? w.ad : 1 - w.ad, variant == 2 ? w.at : 1 - w.at);
+
         if ((variant == 1 && w.mode.noidx) || (variant == 2 && w.mode.nosec))
             continue;
         if (service(&q.m, w.ep).ty != MODEL_REFUSED || memcmp(&before, &w.r, sizeof before) != 0)
@@ -543,7 +542,8 @@ new_world(uint64_t seed)
     memcpy(w.r.xcur, w.x[1], 32);
 }
 
-/* R1: the genuine disk and TPM, booted once more, nothing going wrong. */
+/* R1: the genuine disk and TPM, booted once more, nothing going wrong.  Where they are nowhere any more, somebody has
+ * put another state in their place, and says so. */
 static void
 boot_and_prove(void)
 {
@@ -555,7 +555,7 @@ boot_and_prove(void)
     w.at = w.gt;
     memset(w.net, 0, sizeof w.net);
     for (int round = 0; w.pc != DONE; round++) {
-        if (w.pc == DEAD && w.word > 0 && words-- > 0)
+        if (w.pc == DEAD && (w.word > 0 || w.lost) && words-- > 0)
             accept_refused();
         if (w.pc == DEAD || round > ROUNDS_MAX)
             fail_msg("R1: no token:%s", w.trace);
