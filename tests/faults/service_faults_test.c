@@ -1,8 +1,5 @@
 /*
  * service_faults_test.c - the token service on a disk that fails at each call: what it answered stays
- *
- * The endpoints, the store and a signer's thread in one process that is forked for each call; hosts
- * and VMs are of the test's own memory, as in tests/unit/api_*_test.c.
  */
 #include "config.h"
 
@@ -23,7 +20,7 @@
 #include "lib/crypto/hash.h"
 #include "tests/faults/fault.h"
 #include "tests/faults/fault_run.h"
-#include "tests/unit/api_fixture.h"
+#include "tests/faults/service_work.h"
 #include "tokenservice/api/vm_account.h"
 
 enum { GRACE_TRIES = 3, WAL_FRAMES = 985, FRAME_SIZE = 4096 + 24 };
@@ -45,35 +42,6 @@ struct service_acks {
 
 /* ---- a service of the folder ---- */
 
-static void
-end_as_tokend_does(const struct error *err)
-{
-    (void)err;
-    _exit(WORK_ENDED);
-}
-
-static int
-open_service_of(const char *folder, struct service_acks *a, struct error *err)
-{
-    if (!the_mint.client && mint_fixture_connect() < 0)
-        fail_msg("signer: %s", the_mint.err.text);
-    snprintf(the_api.folder, sizeof the_api.folder, "%s", folder);
-    the_api.broken = end_as_tokend_does;
-    the_api.host_header = NULL;
-    if (a->seq < the_api.seq)
-        a->seq = the_api.seq;
-    the_api.seq = a->seq;
-    return api_fixture_open(err);
-}
-
-static void
-close_service_of(struct service_acks *a)
-{
-    a->seq = the_api.seq;
-    fault_disarm(); /* what is closed has been answered */
-    api_fixture_close();
-}
-
 /* `steps` with a service that is there; it ends without being closed where they were refused, as a
  * service that is stopped by a signal does. */
 static int
@@ -82,12 +50,12 @@ serve_steps(const char *folder, struct service_acks *a, int (*steps)(struct serv
     struct error err = { 0 };
     int outcome;
 
-    if (open_service_of(folder, a, &err) < 0)
+    if (service_work_open(folder, &a->seq, &err) < 0)
         return -1;
     outcome = steps(a);
     if (outcome < 0 && getenv("VERBOSE"))
         fprintf(stderr, "refused: %d %s\n", the_api.status, the_api.problem);
-    close_service_of(a);
+    service_work_close(&a->seq);
     return outcome;
 }
 
@@ -310,7 +278,7 @@ service_check(const char *folder, const void *acks)
     struct store_audience audience;
     struct error err = { 0 };
 
-    if (open_service_of(folder, a, &err) < 0) /* which has verified the audit's chain */
+    if (service_work_open(folder, &a->seq, &err) < 0) /* which has verified the audit's chain */
         fail_msg("it does not open again: %s", err.text);
     check_vm(a);
     assert_true(!a->audience || store_audience_find(the_api.service.store, "https://kept", &audience, &err) == 0);
@@ -318,7 +286,7 @@ service_check(const char *folder, const void *acks)
         assert_int_equal(store_audience_find(the_api.service.store, "https://gone", &audience, &err), -1);
     if (a->renewed)
         check_cert(a->renewed_cert, a->used);
-    close_service_of(a);
+    service_work_close(&a->seq);
 }
 
 /* ---- before each of them ---- */
@@ -326,10 +294,10 @@ service_check(const char *folder, const void *acks)
 static void
 begin_service(const char *folder)
 {
-    struct service_acks ignored = { 0 };
     struct error err = { 0 };
+    uint64_t ignored = 0;
 
-    if (open_service_of(folder, &ignored, &err) < 0)
+    if (service_work_open(folder, &ignored, &err) < 0)
         fail_msg("%s", err.text);
     sim_host_clear(&holder);
     sim_host_clear(&other);
@@ -340,22 +308,12 @@ begin_service(const char *folder)
     sim_host_new(&renewing, "c.example");
 }
 
-/* No thread may be there when the test forks. */
-static void
-end_service(void)
-{
-    struct service_acks ignored = { 0 };
-
-    close_service_of(&ignored);
-    mint_fixture_disconnect();
-}
-
 static void
 hosts_alone(const char *folder)
 {
     begin_service(folder);
     sim_vm_new(&vm, 1, SIM_TPM | SIM_SECRET);
-    end_service();
+    service_work_end_prepare();
 }
 
 static void
@@ -363,7 +321,7 @@ an_enrolled_vm(const char *folder)
 {
     begin_service(folder);
     sim_vm_enrolled(&vm, 1, SIM_TPM | SIM_SECRET, &holder);
-    end_service();
+    service_work_end_prepare();
 }
 
 /* The write-ahead log has grown until the next decisions bring it into the database. */
@@ -440,11 +398,11 @@ start_check(const char *folder, const void *acks)
     enum lease_mode mode = MODE_OF_HOST;
     struct error err = { 0 };
 
-    if (open_service_of(folder, a, &err) < 0)
+    if (service_work_open(folder, &a->seq, &err) < 0)
         fail_msg("it does not open again: %s", err.text);
     assert_int_equal(store_mode_get(the_api.service.store, &vm.uuid, &mode, &err), 0);
     assert_true(!a->mode || mode == MODE_STRICT);
-    close_service_of(a);
+    service_work_close(&a->seq);
 }
 
 static void
@@ -536,25 +494,13 @@ what_was_answered_survives_a_full_disk_at_every_page(void **state)
 }
 
 static int
-set_up(void **state)
-{
-    if (mint_fixture_start(state) < 0)
-        return -1;
-    mint_fixture_disconnect();
-    fault_folder_make();
-    return 0;
-}
-
-static int
 tear_down(void **state)
 {
     sim_host_clear(&holder);
     sim_host_clear(&other);
     sim_host_clear(&renewing);
     sim_vm_clear(&vm);
-    buf_clear(&the_api.body);
-    fault_folder_remove();
-    return mint_fixture_connect() < 0 ? -1 : mint_fixture_stop(state);
+    return service_work_tear_down(state);
 }
 
 int
@@ -566,5 +512,5 @@ main(void)
         cmocka_unit_test(what_was_answered_survives_a_full_disk_at_every_page),
     };
 
-    return cmocka_run_group_tests_name("service_faults", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("service_faults", tests, service_work_set_up, tear_down);
 }
