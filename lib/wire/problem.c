@@ -63,7 +63,7 @@ static const struct problem table[] = {
     { "ak-template", 403, "The attestation key is not made from our template", "update virtid-agent in the guest" },
     { "ak-changed", 409, "The attestation key is not the one that was activated", "the vTPM's endorsement seed was changed (tpm2_changeeps): put its state back, or define the VM with a new UUID" },
     { "row-forged", 403, "The VM's row in the database is not what the service wrote", "restore the database from a backup, and find out who wrote in it" },
-    { "ek-known", 409, "This TPM is registered for another VM", "a copied vTPM state: remove the copy's, it gets one of its own at the next start" },
+    { "ek-known", 409, "This TPM is registered for another VM", "a copied vTPM state: while the VM is off remove /var/lib/libvirt/swtpm/UUID, it gets one of its own at the next start" },
     { "secret-known", 409, "This secret is registered for another VM", "a copied disk: remove /etc/virtid/slots in the copy, it gets a secret of its own" },
 
     /* provisioning: why something was skipped */

@@ -93,9 +93,12 @@ check an_agent_whose_secret_is_in_its_tpm_says_so_itself \
 # Copies, and claims to what another has.
 twin=11111111-2222-4333-8444-555555555555
 cp -r "$SERVICE/a" "$SERVICE/copy"
-check a_copy_under_another_uuid_is_refused status_is 3 "$sim" vm --state "$SERVICE/copy" --no-secret -a shop -w 2 \
-    --uuid "$twin"
-check its_tpm_names_the_original why_says "$twin" "the vTPM of $uuid"
+check a_copy_under_another_uuid_has_a_token sh -c '"$1" vm --state "$2/copy" --no-secret -a shop -q --uuid "$3" </dev/null >"$2/twin"' \
+    - "$sim" "$SERVICE" "$twin"
+check its_copied_tpm_is_no_factor test "$(claim "$SERVICE/twin" "' '.join(t['factors'])")" = 'host secret'
+check it_is_another_vm test "$(claim "$SERVICE/twin" "t['uuid']")" = "$twin"
+check its_tpm_names_the_original why_says "$twin" "the vTPM of $uuid (shop-vm)"
+check and_the_command_that_gives_it_one_of_its_own why_says "$twin" "virtid place $twin simhost --new-vtpm"
 mkdir -m 700 "$SERVICE/other-ek" && cp -r "$SERVICE/a/host" "$SERVICE/other-ek/"
 check the_same_uuid_with_another_ek_is_refused status_is 3 "$sim" vm --state "$SERVICE/other-ek" --uuid "$uuid" -a shop -w 2
 new_host thief

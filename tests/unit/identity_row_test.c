@@ -87,6 +87,21 @@ renewing(void)
     return row;
 }
 
+/* Enrolled with a TPM that was a copy of another VM's. */
+static struct identity_row
+copied(void)
+{
+    struct identity_row row = sample();
+
+    row.floor = FACTOR_HOST | FACTOR_SECRET;
+    row.has_ak = row.has_ek = row.has_x = false;
+    row.ek_origin = ROW_EK_COPIED;
+    memset(row.ak_name, 0, sizeof row.ak_name);
+    memset(row.ek_digest, 0, sizeof row.ek_digest);
+    memset(row.x, 0, sizeof row.x);
+    return row;
+}
+
 static void
 assert_refused(const struct identity_row *row)
 {
@@ -182,6 +197,22 @@ a_new_tpm_that_is_awaited_comes_back_as_it_was(void **state)
 }
 
 static void
+one_with_a_copied_tpm_comes_back_as_it_was(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX);
+    struct identity_row row = copied(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), 0);
+    assert_true(read.ek_origin == ROW_EK_COPIED && !read.has_ek);
+    row.renewal = (struct row_renewal){ .given = true, .ends_ms = 1700003600000, .host = "two.example" };
+    buf_clear(&bytes);
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+}
+
+static void
 fill(char *text, size_t len)
 {
     memset(text, 'a', len);
@@ -250,13 +281,14 @@ flip_every_bit(const struct identity_row *row)
 static void
 whatever_decodes_encodes_to_the_same_bytes(void **state)
 {
-    struct identity_row row = sample(), step = stepping(), word = accepted(), tpm = renewing();
+    struct identity_row row = sample(), step = stepping(), word = accepted(), tpm = renewing(), copy = copied();
 
     (void)state;
     flip_every_bit(&row);
     flip_every_bit(&step);
     flip_every_bit(&word);
     flip_every_bit(&tpm);
+    flip_every_bit(&copy);
 }
 
 static void
@@ -300,7 +332,9 @@ members_out_of_their_grammar_are_refused(void **state)
     row = sample(), strcpy(row.audiences, "pop:a"), assert_refused(&row);
     row = sample(), row.has_ek = false, assert_refused(&row);
     row = sample(), row.ek_origin = ROW_EK_NONE, assert_refused(&row);
-    row = sample(), row.ek_origin = 3, assert_refused(&row);
+    row = sample(), row.ek_origin = 4, assert_refused(&row);
+    row = sample(), row.ek_origin = ROW_EK_COPIED, assert_refused(&row);
+    row = copied(), row.floor |= FACTOR_VTPM, assert_refused(&row);
     row = stepping(), row.ratchet = 8 | ROW_RATCHET_ON, assert_refused(&row);
     row = stepping(), row.ratchet = ROW_RATCHET_NO_DISK, assert_refused(&row);
     row = stepping(), row.has_cur = false, assert_refused(&row);
@@ -329,6 +363,7 @@ main(void)
         cmocka_unit_test(a_step_under_way_comes_back_as_it_was),
         cmocka_unit_test(an_operators_word_comes_back_as_it_was),
         cmocka_unit_test(a_new_tpm_that_is_awaited_comes_back_as_it_was),
+        cmocka_unit_test(one_with_a_copied_tpm_comes_back_as_it_was),
         cmocka_unit_test(the_longest_row_has_room),
         cmocka_unit_test(a_new_row_needs_nothing_but_its_uuid),
         cmocka_unit_test(whatever_decodes_encodes_to_the_same_bytes),

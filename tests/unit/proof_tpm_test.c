@@ -288,6 +288,27 @@ a_real_tpm_is_activated_and_accepted_with_its_certificate(void **state)
     }
 }
 
+/* A vTPM state that was copied: its certificate says whose it is. */
+static void
+the_tpm_of_another_vm_does_not_count(void **state)
+{
+    CLEANUP(real_free) struct real r = { 0 };
+    struct scene *s = *state;
+
+    real_new(s, &r);
+    s->p.uuid.bytes[3] ^= 1;
+    new_account_for(s, r.tpm, false);
+    prove_on(s, r.tpm);
+    scene_accepted(s);
+    assert_true(s->result.copied && !s->result.take_ek && !s->result.take_ak && !s->result.take_x);
+    assert_false(s->result.has_vtpm);
+    assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_SECRET);
+    assert_memory_equal(&s->result.owner, swtpm_box_uuid(r.box), sizeof s->result.owner);
+    s->account.floor = FACTOR_HOST | FACTOR_VTPM; /* nor is less let in for it */
+    scene_refused(s, "ek", "ek-known");
+}
+
+/* Its host said that it is this VM's own. */
 static void
 a_certificate_of_another_vm_is_refused(void **state)
 {
@@ -297,8 +318,35 @@ a_certificate_of_another_vm_is_refused(void **state)
     real_new(s, &r);
     s->p.uuid.bytes[3] ^= 1;
     new_account_for(s, r.tpm, false);
+    s->account.has_ek = true;
+    memcpy(s->account.ek, s->p.ek, s->p.ek_len);
+    s->account.ek_len = s->p.ek_len;
     prove_on(s, r.tpm);
     scene_refused(s, "ek", "ek-cert");
+}
+
+static void
+the_ek_of_another_account_does_not_count(void **state)
+{
+    struct scene *s = *state;
+
+    scene_pending(s);
+    s->account.is_copied = true;
+    s->account.owner.bytes[0] = 7;
+    scene_activate(s);
+    scene_accepted(s); /* its host registered that EK: whether it may have it is asked there */
+    assert_false(s->result.copied);
+    s->account.has_ek = s->account.ratchet.has_x = false;
+    memcpy(s->p.ek, s->account.ek, s->account.ek_len);
+    s->p.ek_len = s->account.ek_len;
+    s->p.has_activation = false;
+    scene_prove(s);
+    scene_accepted(s);
+    assert_true(s->result.copied && s->result.owner.bytes[0] == 7);
+    assert_int_equal(s->result.factors, FACTOR_HOST | FACTOR_SECRET);
+    s->account.pending = false; /* one that is enrolled has no use for it */
+    scene_accepted(s);
+    assert_false(s->result.copied);
 }
 
 static void
@@ -348,6 +396,8 @@ main(void)
         SCENE_TEST(a_credential_for_another_ak_or_proof_is_refused),
         SCENE_TEST(counters_that_went_back_are_evidence_and_refuse_nobody),
         SCENE_TEST(a_real_tpm_is_activated_and_accepted_with_its_certificate),
+        SCENE_TEST(the_tpm_of_another_vm_does_not_count),
+        SCENE_TEST(the_ek_of_another_account_does_not_count),
         SCENE_TEST(a_certificate_of_another_vm_is_refused),
         SCENE_TEST(a_certificate_of_another_key_is_refused),
         SCENE_TEST(a_certificate_by_a_strange_ca_says_nothing),

@@ -22,6 +22,7 @@
 #include "tokenservice/api/accepting.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/behind.h"
+#include "tokenservice/api/copied.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_keys.h"
 #include "tokenservice/api/recovery.h"
@@ -132,7 +133,7 @@ read_account(struct service *s, struct api_call *call, struct proof *proof,
         *err = why;
         return -1;
     }
-    if (read_prover(s, call, proof, err) < 0)
+    if (read_prover(s, call, proof, err) < 0 || copied_look(s, &proof->p, &proof->account, err) < 0)
         return -1;
     proof->renewing = renewing_judges(&proof->vm, &proof->p, proof->account.host, call->now_ms, &proof->account);
     return 0;
@@ -378,16 +379,11 @@ static int
 record(struct service *s, struct api_call *call, const struct proof *proof,
        bool enrolled, struct error *err)
 {
+    static const char *const FACTORS[] = { "host", "host+vtpm", "host+secret", "host+vtpm+secret" };
     const struct proof_result *r = &proof->result;
-    struct decision d = { .uuid = &proof->p.uuid, .why = proof->p.audience };
-    char factors[40];
+    const char *factors = FACTORS[!!(r->factors & FACTOR_VTPM) + 2 * !!(r->factors & FACTOR_SECRET)];
+    struct decision d = { .uuid = &proof->p.uuid, .why = proof->p.audience, .seen = factors };
 
-    strcpy(factors, "host");
-    if (r->factors & FACTOR_VTPM)
-        strcat(factors, "+vtpm");
-    if (r->factors & FACTOR_SECRET)
-        strcat(factors, "+secret");
-    d.seen = factors;
     if (enrolled) {
         d.what = "enrolled";
         if (decision_add(s, call, &d, err) < 0)
@@ -516,6 +512,8 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof,
     if (check_audience(s, call, proof, txn, err) != 0)
         return -1;
     take_proof(proof, call->now_ms);
+    if (enrolled && proof->result.copied && copied_take(s, call, &proof->vm, &proof->result.owner, err) < 0)
+        return -1;
     if (step(proof, err) < 0 || check_unique(s, call, proof, txn, err) != 0 ||
         hand_over(s, call, proof, err) < 0 || vm_account_save(s, &proof->vm, err) < 0 ||
         record(s, call, proof, enrolled, err) < 0 || fill_answer(s, call, proof, ret, err) < 0)

@@ -21,9 +21,19 @@ renewing_check(const struct vm_account *a, struct error *err)
     if (a->id.state != ROW_OK)
         return error_problem(err, ERROR_DENIED, a->id.state == ROW_RETIRED ? "retired" : "locked",
                              "the identity is %s", identity_row_state_name(a->id.state));
-    if (!a->id.has_ek || !(a->id.floor & FACTOR_VTPM))
+    if (a->id.ek_origin == ROW_EK_NONE || (a->id.has_ek && !(a->id.floor & FACTOR_VTPM)))
         return error_problem(err, ERROR_DENIED, "conflict", "it has no TPM that could be lost");
     return 0;
+}
+
+/* "none": what it enrolled with was a copy. */
+static void
+print_ek(bool has, const uint8_t digest[static ROW_EK_DIGEST_LEN], char ret[static DIGEST_HEX + 1])
+{
+    if (has)
+        hex_encode(digest, ROW_EK_DIGEST_LEN, ret);
+    else
+        strcpy(ret, "none");
 }
 
 int
@@ -35,7 +45,7 @@ renewing_give(struct service *s, struct api_call *call, struct vm_account *a, co
 
     snprintf(r.host, sizeof r.host, "%s", host);
     a->id.renewal = r;
-    hex_encode(a->id.ek_digest, sizeof a->id.ek_digest, seen);
+    print_ek(a->id.has_ek, a->id.ek_digest, seen);
     vm_uuid_print(&a->id.uuid, uuid);
     log_notice("event=new-vtpm uuid=%s host=%s", uuid, host);
     return decision_add(s, call, &d, err);
@@ -119,6 +129,8 @@ renewing_judges(const struct vm_account *a, const struct prove *p, const char *p
     if (hash_sha256(p->ek, p->ek_len, digest, &why) < 0 || !renewing_is_open(a, now_ms) || !r->has_ek ||
         strcmp(r->host, prover) != 0 || memcmp(digest, r->ek_digest, sizeof digest) != 0)
         return false;
+    into->has_ek = true;
+    into->floor |= FACTOR_VTPM;
     memcpy(into->ek, p->ek, p->ek_len);
     into->ek_len = p->ek_len;
     into->ek_ca = r->ek_origin == ROW_EK_CA;
@@ -152,7 +164,9 @@ renewing_take(struct vm_account *a, const struct prove *p, const struct proof_re
     memcpy(a->stored.ek, p->ek, p->ek_len);
     a->stored.ek_len = p->ek_len;
     memcpy(id->ek_digest, r.ek_digest, sizeof id->ek_digest);
+    id->has_ek = true;
     id->ek_origin = result->ek_ca ? ROW_EK_CA : ROW_EK_HOST;
+    id->floor |= FACTOR_VTPM;
     id->has_x = true;
     memcpy(id->x, r.x, sizeof id->x);
     id->has_xnext = false;
@@ -173,11 +187,12 @@ int
 renewing_record(struct service *s, struct api_call *call, const struct vm_account *a,
                 const uint8_t old_ek[static ROW_EK_DIGEST_LEN], struct error *err)
 {
+    static const uint8_t no_ek[ROW_EK_DIGEST_LEN];
     char seen[DIGEST_HEX + 1], expected[DIGEST_HEX + 1], why[40], uuid[VM_UUID_TEXT];
     struct decision d = { .what = "renewed", .uuid = &a->id.uuid, .seen = seen, .expected = expected, .why = why };
 
     hex_encode(a->id.ek_digest, sizeof a->id.ek_digest, seen);
-    hex_encode(old_ek, ROW_EK_DIGEST_LEN, expected);
+    print_ek(memcmp(old_ek, no_ek, ROW_EK_DIGEST_LEN) != 0, old_ek, expected);
     snprintf(why, sizeof why, "gen %llu", (unsigned long long)a->id.gen);
     vm_uuid_print(&a->id.uuid, uuid);
     log_notice("event=renewed uuid=%s gen=%llu ek=%s before=%s", uuid, (unsigned long long)a->id.gen, seen, expected);

@@ -8,6 +8,7 @@
 #include "lib/common/encode.h"
 #include "lib/wire/problem.h"
 #include "tokenservice/api/behind.h"
+#include "tokenservice/api/copied.h"
 #include "tokenservice/api/host_saw.h"
 #include "tokenservice/api/renewing.h"
 #include "tokenservice/lease/lease_case.h"
@@ -249,6 +250,8 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
     add_lease_steps(steps, a, &now);
     add_renewal_step(steps, a, now_ms);
     add_proof_steps(steps, a, &newest);
+    if (copied_step(s, a, steps, err) < 0)
+        return -1;
     add_host_saw(steps, a, &newest);
     if (is_behind(a, &newest)) {
         json_object_set_new(o, "state", json_string(newest.record.problem));

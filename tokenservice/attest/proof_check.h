@@ -44,6 +44,8 @@ struct proof_account {
     char host[NAME_HOST_MAX + 1];
     uint8_t host_point[65];            /* of the holder's live proof certificate */
 
+    bool is_copied;                    /* another VM has the EK that this proof shows: `owner` */
+    struct vm_uuid owner;
     bool has_ek, ek_ca;                /* ek_ca: one of our EK CAs made its certificate */
     uint8_t ek[EK_PUBLIC_MAX];         /* TPMT_PUBLIC */
     size_t ek_len;
@@ -71,7 +73,7 @@ struct proof_result {
     bool from_holder;
 
     /* PROOF_REFUSED.  Problems: refused stale | proof-malformed locked floor ek-missing ek-template ek-cert
-     * ek-changed ak-template ak-changed activation quote certify secret-signature disk-behind tpm-behind. */
+     * ek-changed ek-known ak-template ak-changed activation quote certify secret-signature disk-behind tpm-behind. */
     char problem[32];
     char check[24];                    /* nonce host-signature lock floor ek ak activation quote certify secret order key index */
     char seen[128], expected[128];     /* for the operator, never for the guest */
@@ -90,6 +92,8 @@ struct proof_result {
     /* PROOF_ACCEPTED */
     uint8_t factors;                   /* shown and good; may be fewer than claimed, never less than the floor */
     bool ek_ca;                        /* the token's virtid.vtpm.ek: "ca" or "host" */
+    bool copied;                       /* a pending account's TPM is a copy of the one of VM `owner`: it does not count */
+    struct vm_uuid owner;
     bool tpm_cleared;                  /* event: the counters are not above the mark's */
     /* To store; what is false stays as it is. */
     bool take_ek, take_ak, take_cur, take_x;

@@ -48,6 +48,7 @@ check_ek_cert(const struct prove *p, const struct proof_service *s,
     CLEANUP(buf_clear) struct buf spki = BUF(1024);
     char uuid[VM_UUID_TEXT];
     struct x509_info info;
+    struct error ignored;
     uint8_t hash[32];
 
     ret->ek_ca = a->has_ek && a->ek_ca;
@@ -62,9 +63,35 @@ check_ek_cert(const struct prove *p, const struct proof_service *s,
         return proof_refuse(ret, "ek", "ek-cert", "a certificate of this EK",
                             "a certificate of another key");
     vm_uuid_print(&p->uuid, uuid);
-    if (strcmp(info.subject_cn, uuid) != 0)
-        return proof_refuse(ret, "ek", "ek-cert", uuid, "the vTPM of %s", info.subject_cn);
+    if (strcmp(info.subject_cn, uuid) != 0) {
+        ret->copied = !a->has_ek && vm_uuid_parse(info.subject_cn, &ret->owner, &ignored) == 0;
+        return ret->copied ? 0
+                           : proof_refuse(ret, "ek", "ek-cert", uuid, "the vTPM of %s", info.subject_cn);
+    }
     ret->ek_ca = true;
+    return 0;
+}
+
+/*
+ * Is the TPM with which a new VM comes another VM's, by the account that has its EK or by its certificate?  A state
+ * that was copied proves nothing of this VM: it enrolls with what else it shows.
+ */
+static int
+look_for_copy(const struct proof_account *a, struct proof_result *ret)
+{
+    char uuid[VM_UUID_TEXT];
+
+    if (a->is_copied && !a->has_ek) {
+        ret->copied = true;
+        ret->owner = a->owner;
+    }
+    if (!ret->copied)
+        return 0;
+    vm_uuid_print(&ret->owner, uuid);
+    if (a->floor & FACTOR_VTPM)
+        return proof_refuse(ret, "ek", "ek-known", "a vTPM of its own", "the vTPM of %s", uuid);
+    ret->factors &= ~FACTOR_VTPM;
+    ret->take_ek = false;
     return 0;
 }
 
@@ -187,7 +214,10 @@ proof_check_tpm(const struct prove *p, const struct proof_service *s,
     if (r == 0)
         r = check_ek_cert(p, s, a, &ek, ret, err);
     if (r == 0)
-        r = check_ak(p, s, a, &ek, point, ret, err);
+        r = look_for_copy(a, ret);
+    if (r != 0 || ret->copied)
+        return r;
+    r = check_ak(p, s, a, &ek, point, ret, err);
     if (r == 0)
         r = check_attests(p, point, ret, err);
     if (r != 0)

@@ -144,13 +144,22 @@ check_renewal(const struct identity_row *row, struct error *err)
 
     if (!r->given)
         return 0;
-    if (row->state != ROW_OK || !row->has_ek)
+    if (row->state != ROW_OK || row->ek_origin == ROW_EK_NONE)
         return refuse(err, "a new TPM of a VM that has none");
     if (r->ends_ms < 0 || !name_is_host(r->host))
         return refuse(err, "whose new TPM");
     if (r->ek_origin > ROW_EK_HOST || (r->ek_origin != ROW_EK_NONE) != r->has_ek || (r->has_cur && !r->has_ek))
         return refuse(err, "a new TPM without EK");
     return 0;
+}
+
+/* A TPM that was a copy gives neither EK nor factor. */
+static bool
+is_origin(const struct identity_row *row)
+{
+    if (row->has_ek)
+        return row->ek_origin == ROW_EK_CA || row->ek_origin == ROW_EK_HOST;
+    return row->ek_origin == ROW_EK_NONE || (row->ek_origin == ROW_EK_COPIED && !(row->floor & FACTOR_VTPM));
 }
 
 static int
@@ -176,7 +185,7 @@ check(const struct identity_row *row, struct error *err)
         return refuse(err, "audiences");
     if (row->host[0] && !name_is_host(row->host))
         return refuse(err, "host");
-    if (row->ek_origin > ROW_EK_HOST || (row->ek_origin != ROW_EK_NONE) != row->has_ek)
+    if (!is_origin(row))
         return refuse(err, "EK origin");
     if (row->has_ak && !row->has_ek)
         return refuse(err, "an AK without EK");
@@ -376,7 +385,7 @@ take_keys(struct fields *f, struct identity_row *row, struct error *err)
         take_optional(f, &row->has_cur, row->cur, sizeof row->cur, err) < 0 ||
         take_optional(f, &row->has_x, row->x, sizeof row->x, err) < 0)
         return -1;
-    if (origin > ROW_EK_HOST)
+    if (origin > ROW_EK_COPIED)
         return refuse(err, "EK origin");
     row->ek_origin = (enum row_ek_origin)origin;
     return 0;

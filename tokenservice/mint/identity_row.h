@@ -47,7 +47,8 @@ enum {
     ROW_RATCHET_AUTO = 4,    /* `restore=auto`: a disk that is behind is taken back by itself */
     ROW_RATCHET_ALL = 7,
 };
-enum row_ek_origin { ROW_EK_NONE, ROW_EK_CA, ROW_EK_HOST };
+/* COPIED: it has none; what it enrolled with was a copy of another VM's TPM, which was not counted. */
+enum row_ek_origin { ROW_EK_NONE, ROW_EK_CA, ROW_EK_HOST, ROW_EK_COPIED };
 enum { ROW_AGO_UNKNOWN = UINT32_MAX };
 
 /* What the newest proof that was refused as behind in row->epoch showed. */

@@ -176,6 +176,9 @@ int store_vm_count(struct store *store, int64_t *ret, struct error *err);
 /* Does another account that is not pending have it? */
 int store_vm_ek_used(struct store *store, const uint8_t ek_sha256[static 32],
                      const struct vm_uuid *but, bool *ret, struct error *err);
+/* And whose it is; *ret_owner is set if *ret is. */
+int store_vm_ek_owner(struct store *store, const uint8_t ek_sha256[static 32], const struct vm_uuid *but,
+                      struct vm_uuid *ret_owner, bool *ret, struct error *err);
 /* As its secret, or as the one it is about to step to. */
 int store_vm_cur_used(struct store *store, const uint8_t cur[static 65],
                       const struct vm_uuid *but, bool *ret, struct error *err);
@@ -262,6 +265,8 @@ int store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t lim
 int store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t limit,
                             store_audit_each *each, void *context, struct error *err);
 /* The same, of its completed steps. */
+int store_audit_list_copies(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                            store_audit_each *each, void *context, struct error *err);
 int store_audit_list_steps(struct store *store, const struct vm_uuid *uuid, size_t limit,
                            store_audit_each *each, void *context, struct error *err);
 /* Of this kind, at `since_ms` or later. */

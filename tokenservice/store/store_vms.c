@@ -296,12 +296,27 @@ is_used(struct store *store, const char *sql, const void *value, size_t len,
 }
 
 int
+store_vm_ek_owner(struct store *store, const uint8_t ek_sha256[static 32], const struct vm_uuid *but,
+                  struct vm_uuid *ret_owner, bool *ret, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    int rc;
+
+    *ret = false;
+    if (query_new(store, &q, err, "SELECT uuid FROM vms WHERE ek_sha256 = ? AND pending = 0 AND uuid <> ?", "bb",
+                  ek_sha256, (size_t)32, but->bytes, sizeof but->bytes) < 0)
+        return -1;
+    rc = query_step(store, q, err);
+    return rc <= 0 ? rc : query_exact(q, 0, ret_owner->bytes, sizeof ret_owner->bytes, ret, err);
+}
+
+int
 store_vm_ek_used(struct store *store, const uint8_t ek_sha256[static 32],
                  const struct vm_uuid *but, bool *ret, struct error *err)
 {
-    return is_used(
-        store, "SELECT 1 FROM vms WHERE ek_sha256 = ? AND pending = 0 AND uuid <> ?",
-        ek_sha256, 32, but, ret, err);
+    struct vm_uuid owner;
+
+    return store_vm_ek_owner(store, ek_sha256, but, &owner, ret, err);
 }
 
 int
