@@ -46,6 +46,9 @@ handed_over(struct vm *vm, enum lease_outcome outcome, const char *why)
         answer(a, HOOK_GO, "");
     } else if (outcome == LEASE_REFUSED) {
         answer(a, HOOK_NO, why);
+    } else if (vm->hostd->dismissed) { /* that is an answer, and nobody's absence: here it would never have a token */
+        snprintf(reason, sizeof reason, "it would have no identity here: %.220s", why);
+        answer(a, HOOK_NO, reason);
     } else if (vm_is_strict(vm)) {
         snprintf(reason, sizeof reason, "it is strict and its lease can not be handed over: %.200s", why);
         answer(a, HOOK_NO, reason);

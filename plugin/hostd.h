@@ -138,6 +138,7 @@ struct hostd {
     struct pull_thread *pulls;
     bool service_up, renewing, resolving;
     bool must_join, told_end;          /* the service takes our certificate no more */
+    bool dismissed;                    /* though it has not ended: an operator removed this host, or it was locked */
     char service_problem[300], service_problem_name[32]; /* the second as in lib/wire/problem.h, or "" */
     bool has_clock;                    /* how far the service's clock is ahead was measured */
     int64_t clock_ahead_ms;

@@ -366,7 +366,7 @@ request_is_done(void *context)
     if (r->job.failed < 0)
         service_explain(hostd, &r->job.error);
     else
-        hostd->must_join = hostd->told_end = false;
+        hostd->must_join = hostd->told_end = hostd->dismissed = false;
     if (r->job.has_clock)
         service_take_clock(hostd, r->job.ahead_ms);
     take_results(r);

@@ -236,7 +236,7 @@ service_explain(struct hostd *hostd, struct error *why)
     } else if (strncmp(why->problem, "server-", 7) == 0 || strncmp(why->problem, "client-", 7) == 0) {
         error_wrap(why, "%s", problem_find(why->problem)->title); /* OpenSSL's own words are no help alone */
     } else if (strcmp(why->problem, "refused") == 0) {
-        hostd->must_join = true;
+        hostd->must_join = hostd->dismissed = true;
         error_set(why, ERROR_DENIED, "the token service takes the certificate of host %s no more: the host was "
                   "removed, or locked because of a copy of its keys", name);
     }

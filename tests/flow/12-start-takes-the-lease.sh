@@ -86,4 +86,12 @@ check "and_its_start_takes_the_lease" call host-a prepare
 check "in_a_new_epoch_too" newer host-a "$third"
 call host-a release
 check "on_another_host_it_is_not_restored" refused host-b prepare
+
+check "a_migration_that_nobody_sends_is_refused" refused host-b migrate
+check "an_operator_removes_that_host" admin host remove host-b --yes
+check "none_comes_to_a_host_that_was_removed" refused host-b migrate
+check "and_that_is_said" grep -q "no identity here: .*host-b no more: the host was removed" "$SERVICE/refusal"
+service_stop
+check "nor_when_the_service_is_away_after_that_word" refused host-b migrate
+check "where_it_said_no_such_word_one_comes_in" call host-a migrate
 plan
