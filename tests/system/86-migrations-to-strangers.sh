@@ -1,6 +1,7 @@
 #!/bin/bash
-# A destination that nobody sends the VM to, a copy that claims it, a host without our daemon, a libvirt that calls no
-# hook: the guest lives on where it is, one host alone holds its lease, and it is who it was.
+# A destination that nobody sends the VM to, a copy that claims it, a host without our daemon, one that was removed, a
+# libvirt that calls no hook, a VM that nobody placed: the guest lives on where it is, one host alone holds its lease,
+# and it is who it was.
 set -u
 # shellcheck source=tests/lib/failed_moves.sh
 . "$(dirname "$0")/../lib/failed_moves.sh"
@@ -37,6 +38,38 @@ goes_where_the_hook_is_dead() {
     mv "$boxes/b/etc/libvirt/hooks/qemu.d/virtid" "$boxes/hook" && restart_libvirtd b && through a b ''
 }
 
+# An operator has removed the host: its daemon is told so, and libvirt's error says it.
+goes_not_to_a_removed_host() {
+    on a inside virtid host remove b --yes || return 1
+    ! migrate moving a b --persistent 2>"$boxes/veto.log" || return 1
+    cat "$boxes/veto.log"
+    grep -q 'no identity here: .*host b no more: the host was removed' "$boxes/veto.log"
+}
+
+joins_again() {
+    on b stop virtid-hostd && on b join_host b && on b hostd_up && migrates a b && migrates b a
+}
+
+# Where operators name each VM's host: one that ran before its host knew of it, and that nobody named.
+enrols_placed_ones_alone() {
+    mv "$boxes/hook" "$boxes/b/etc/libvirt/hooks/qemu.d/virtid" && restart_libvirtd b || return 1
+    on a stop virtid-hostd && on a define unplaced channel marker && chmod 666 "$shared_images/unplaced.raw" &&
+        on a virsh start unplaced || return 1
+    on a stop virtid-tokend && sed -i 's/^enrol = .*/enrol = placed/' "$boxes/a/etc/virtid/tokend.conf" &&
+        grep -q '^enrol = placed' "$boxes/a/etc/virtid/tokend.conf" && on a service_up && on a hostd_up
+}
+
+# refused_as_unplaced: the destination says what settles it.
+refused_as_unplaced() {
+    ! migrate unplaced a b --persistent 2>"$boxes/veto.log" || return 1
+    cat "$boxes/veto.log"
+    grep -q 'virtid place unplaced b' "$boxes/veto.log" && on a in_state unplaced running && gone_or_off_there
+}
+
+gone_or_off_there() {
+    ! on b virsh list --name | grep -qx unplaced
+}
+
 moving_up
 ok a_destination_that_nobody_sends_it_to_is_refused nobody_sends_it
 ok it_lives_on_after_a_lie lives a
@@ -44,6 +77,13 @@ ok a_copy_starts_while_nobody_can_be_asked copy_claims_it
 ok the_copy_gets_nothing copy_gets_nothing
 ok it_goes_to_a_stranger_and_comes_back visits_a_stranger
 ok it_is_back_from_a_stranger lives a
+ok a_host_that_was_removed_is_no_destination goes_not_to_a_removed_host
+ok it_lives_on_where_it_was lives a
+ok after_the_host_has_joined_again_it_is_one joins_again
+ok it_is_back_from_there lives a
 ok it_goes_where_the_hook_is_dead goes_where_the_hook_is_dead
 ok it_arrives_though_no_hook_was_called lives b
+must enrols_placed_ones_alone
+ok one_that_nobody_placed_is_not_taken host_wait 90 refused_as_unplaced
+ok one_that_has_a_place_lives_on lives b
 done_testing
