@@ -16,6 +16,7 @@ enum { PAGES_MAX = 10000, ALIVE_SECONDS = 60 };
 
 struct fence {
     const char *host, *to;
+    char pool[NAME_POOL_MAX + 1]; /* its own; "" none */
     bool yes, dry_run;
     long long vms, live, candidates, placed, new_vtpms, last_seen_ms;
 };
@@ -24,12 +25,14 @@ static int
 add_page(const json_t *answer, struct fence *f, struct error *err)
 {
     int64_t vms, live, candidates, placed, new_vtpms = 0, seen = 0;
+    const char *pool = "";
 
     if (json_get_int(answer, "vms", false, 0, INT64_MAX, &vms, err) < 0 ||
         json_get_int(answer, "live", false, 0, INT64_MAX, &live, err) < 0 ||
         json_get_int(answer, "candidates", false, 0, INT64_MAX, &candidates, err) < 0 ||
         json_get_int(answer, "placed", false, 0, INT64_MAX, &placed, err) < 0 ||
         json_get_int(answer, "new_vtpms", true, 0, INT64_MAX, &new_vtpms, err) < 0 ||
+        json_get_string(answer, "pool", true, NAME_POOL_MAX, &pool, err) < 0 ||
         json_get_int(answer, "last_seen", true, 0, INT64_MAX, &seen, err) < 0)
         return -1;
     f->vms += vms;
@@ -38,6 +41,7 @@ add_page(const json_t *answer, struct fence *f, struct error *err)
     f->placed += placed;
     f->new_vtpms += new_vtpms;
     f->last_seen_ms = seen;
+    snprintf(f->pool, sizeof f->pool, "%s", pool);
     return 0;
 }
 
@@ -81,6 +85,9 @@ say_what(const struct fence *f)
     if (f->to)
         printf("Their leases end now, and they may start on '%s' alone, within an hour with a new vTPM each, where the "
                "state of its own is lost.\n", f->to);
+    else if (f->pool[0])
+        printf("Their leases end now, and any other host of the pool '%s' may start each of them once, within an hour with "
+               "a new vTPM, where the state of its own is lost.\n", f->pool);
     else
         printf("Their leases end now, and any other host may start each of them once.\n");
 }
@@ -119,7 +126,8 @@ print_done(const struct cli *cli, const struct fence *f)
     } else if (!f->dry_run) {
         printf("Host '%s' fenced: %lld VMs may start elsewhere\n", f->host, f->vms);
         if (f->new_vtpms)
-            printf("%lld of them may come with a new vTPM on '%s', within an hour\n", f->new_vtpms, f->to);
+            printf("%lld of them may come with a new vTPM on %s'%s', within an hour\n", f->new_vtpms,
+                   f->to ? "" : "the first host of the pool ", f->to ? f->to : f->pool);
         if (f->to && f->placed < f->vms)
             printf("%lld of them are not kept for '%s': another host claims them; virtid why says which\n",
                    f->vms - f->placed, f->to);

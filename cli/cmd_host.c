@@ -96,7 +96,7 @@ state_word(const json_t *host)
 int
 cmd_host_list(const struct cli *cli, int argc, char **argv)
 {
-    static const char *const columns[] = { "Name", "State", "Fingerprint", "Last seen", "VMs", "Hook", NULL };
+    static const char *const columns[] = { "Name", "State", "Fingerprint", "Last seen", "Pool", "VMs", "Hook", NULL };
     CLEANUP(json_decref) json_t *answer = NULL;
     CLEANUP(table_free) struct table *table = NULL;
     const json_t *hosts = NULL;
@@ -122,7 +122,8 @@ cmd_host_list(const struct cli *cli, int argc, char **argv)
         const char *cells[] = { daemon_text(host, "name", ""), state_word(host),
                                 daemon_text(host, "fingerprint", ""),
                                 when_ago(json_object_get(host, "last_seen"), when),
-                                daemon_text(host, "vms", ""), daemon_text(host, "hook", "") };
+                                daemon_text(host, "pool", ""), daemon_text(host, "vms", ""),
+                                daemon_text(host, "hook", "") };
 
         if (table_row(table, cells, &err) < 0)
             return cli_fail(&err);

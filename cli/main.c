@@ -41,11 +41,16 @@ const struct command command_table[] = {
       "  --yes                 do not ask\n", cmd_host_remove },
     { "host fence", "NAME [--to HOST] [--yes] [--dry-run]",
       "a host is dead: end its leases, so that its VMs start elsewhere",
-      "  --to HOST             keep them for this host alone (default: any other host); there each may come\n"
-      "                        with a new vTPM, within an hour, where its state died with the host\n"
+      "  --to HOST             keep them for this host alone (default: the others of its pool, or, where it is in\n"
+      "                        none, any other host); there, as in a pool, each may come with a new vTPM, within\n"
+      "                        an hour, where its state died with the host\n"
       "  --yes                 do not ask\n"
       "  --dry-run             say what would happen, change nothing\n",
       cmd_host_fence },
+    { "pool list", "", "pools: hosts that stand in for one another", "", cmd_pool_list },
+    { "pool set", "NAME HOST...", "all hosts of a pool: its VMs move and, after a fence, start within it", "", cmd_pool_set },
+    { "pool remove", "NAME [--yes]", "its hosts are in no pool any more",
+      "  --yes                 do not ask\n", cmd_pool_remove },
     { "enable", "DOMAIN...|--all [--install-agent] [--dry-run]",
       "give domains what an identity needs: marker, vTPM, channel",
       "  --all                 every domain of this host; one that fails stops nothing\n"

@@ -13,7 +13,9 @@ _virtid()
         mapfile -t COMPREPLY < <(compgen -W "loose strict observe host" -- "$cur")
     elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --restore ]; then
         mapfile -t COMPREPLY < <(compgen -W "ask auto" -- "$cur")
-    elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" =~ ^host\ (approve|fence|remove)$ ]]; then
+    elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" =~ ^pool\ (set|remove)$ && $COMP_CWORD -eq 3 ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json pool list 2>/dev/null | grep -o '"name":"[^"]*"' | cut -d'"' -f4)" -- "$cur")
+    elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" =~ ^(host\ (approve|fence|remove)|pool\ set)$ ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json host list 2>/dev/null | grep -o '"name":"[^"]*"' | cut -d'"' -f4)" -- "$cur")
     elif [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid "${COMP_WORDS[@]:1:COMP_CWORD-1}" --help 2>/dev/null | grep -o -- '--[a-z-]*')" -- "$cur")

@@ -36,6 +36,12 @@ name_is_host(const char *s)
 }
 
 bool
+name_is_pool(const char *s)
+{
+    return is_label_like(s, strnlen(s, NAME_POOL_MAX + 1), NAME_POOL_MAX);
+}
+
+bool
 name_is_audience(const char *s)
 {
     size_t len = strnlen(s, NAME_AUDIENCE_MAX + 1);

@@ -4,7 +4,8 @@
 #   evacuate-host.sh HOST [TO]
 #
 # HOST is off: the caller has seen to that (a fence agent, a power switch, a person).  Fences it in virtid
-# and prints the UUIDs of the VMs that may start elsewhere now, one a line: on TO alone, if it is named.
+# and prints the UUIDs of the VMs that may start elsewhere now, one a line: on TO alone, if it is named; else on
+# the other hosts of its pool (`virtid pool list`), or, where it is in none, on any other.
 # For orchestrators that rebuild VMs (Nova's `evacuate`, Masakari, scripts of your own): call it first.
 #
 # VIRTID            the command, as in pacemaker-alert.sh

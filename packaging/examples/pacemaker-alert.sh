@@ -10,6 +10,7 @@
 #                   its admin group. Over ssh, a key that may run nothing but "virtid host fence" is enough.
 # VIRTID_SUFFIX     what a node's name lacks to be its host's name in virtid, e.g. .example.test
 #
+# The VMs of a node that is in a pool start on the others of that pool alone: let it be the cluster (virtid pool set).
 # Runs on each node for each event: a fence that was said before changes nothing.  Ordering: a VM that is
 # started by the cluster before this was heard is refused once (its host has no lease), and starts with the
 # cluster's next try.

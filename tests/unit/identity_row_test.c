@@ -196,6 +196,23 @@ a_new_tpm_that_is_awaited_comes_back_as_it_was(void **state)
     assert_memory_equal(&read.renewal, &row.renewal, sizeof row.renewal);
 }
 
+/* For the first of a pool: it is nobody's, so nobody can have registered one. */
+static void
+a_new_tpm_may_wait_for_a_host_that_has_no_name_yet(void **state)
+{
+    CLEANUP(buf_clear) struct buf bytes = BUF(ROW_MAX), none = BUF(ROW_MAX);
+    struct identity_row row = renewing(), read;
+    struct error err = { 0 };
+
+    (void)state;
+    row.renewal.host[0] = '\0';
+    assert_int_equal(identity_row_encode(&row, &none, &err), -1);
+    row.renewal = (struct row_renewal){ .given = true, .ends_ms = 1 };
+    assert_int_equal(identity_row_encode(&row, &bytes, &err), 0);
+    assert_int_equal(identity_row_decode(bytes.data, bytes.len, &read, &err), 0);
+    assert_memory_equal(&read.renewal, &row.renewal, sizeof row.renewal);
+}
+
 static void
 one_with_a_copied_tpm_comes_back_as_it_was(void **state)
 {
@@ -364,6 +381,7 @@ main(void)
         cmocka_unit_test(an_operators_word_comes_back_as_it_was),
         cmocka_unit_test(a_new_tpm_that_is_awaited_comes_back_as_it_was),
         cmocka_unit_test(one_with_a_copied_tpm_comes_back_as_it_was),
+        cmocka_unit_test(a_new_tpm_may_wait_for_a_host_that_has_no_name_yet),
         cmocka_unit_test(the_longest_row_has_room),
         cmocka_unit_test(a_new_row_needs_nothing_but_its_uuid),
         cmocka_unit_test(whatever_decodes_encodes_to_the_same_bytes),

@@ -57,7 +57,7 @@ what_it_held_is_open_to_one_other(void **state)
 
     (void)state;
     assert_int_equal(acquire(&r, "b"), LEASE_FOREIGN);
-    assert_int_equal(lease_fence(&r, "a", &NOW, &err), 0);
+    assert_int_equal(lease_fence(&r, "a", "", &NOW, &err), 0);
     assert_int_equal(r.st, LEASE_MOVE);
     assert_string_equal(r.hol, "");
     assert_int_equal(r.out, LEASE_OUT_DBT);
@@ -75,7 +75,7 @@ the_host_that_comes_back_must_not_go_on(void **state)
     struct lease_record r = record(LEASE_RUNS, "a", LEASE_OUT_NO, "");
 
     (void)state;
-    lease_fence(&r, "a", &NOW, &err);
+    lease_fence(&r, "a", "", &NOW, &err);
     acquire(&r, "b");
     assert_int_equal(runs(&r, "a", false, 5), LEASE_FOREIGN);
     assert_int_equal(lease_seen_of(&r, "a"), SEEN_CPY);
@@ -89,7 +89,7 @@ one_that_was_fenced_by_mistake_keeps_what_nobody_took(void **state)
     struct lease_record r = record(LEASE_RUNS, "a", LEASE_OUT_NO, "");
 
     (void)state;
-    lease_fence(&r, "a", &NOW, &err);
+    lease_fence(&r, "a", "", &NOW, &err);
     assert_int_equal(runs(&r, "a", false, 5), LEASE_OK);
     assert_string_equal(r.hol, "a");
     assert_true(r.ep > 5);
@@ -102,7 +102,7 @@ what_was_reserved_for_it_is_open_too(void **state)
 
     (void)state;
     r.placed = true;
-    lease_fence(&r, "a", &NOW, &err);
+    lease_fence(&r, "a", "", &NOW, &err);
     assert_false(r.placed);
     assert_int_equal(acquire(&r, "b"), LEASE_OK);
 }
@@ -114,7 +114,7 @@ a_host_that_had_received_it_unheard_can_still_prove_it(void **state)
     uint64_t e;
 
     (void)state;
-    lease_fence(&r, "a", &NOW, &err);
+    lease_fence(&r, "a", "", &NOW, &err);
     e = lease_epoch_of(&r, "b");
     assert_true(e > 5);
     assert_int_equal(acquire(&r, "c"), LEASE_MOVING); /* not over b's head */
@@ -130,7 +130,7 @@ a_source_in_the_middle_of_a_move_leaves_it_to_its_candidates(void **state)
     struct lease_record r = record(LEASE_MOVE, "a", LEASE_OUT_NO, "b=3:7");
 
     (void)state;
-    lease_fence(&r, "a", &NOW, &err);
+    lease_fence(&r, "a", "", &NOW, &err);
     assert_string_equal(r.hol, "");
     assert_int_equal(r.out, LEASE_OUT_DBT);
     assert_false(lease_held(&r, "a", 5, &NOW));
@@ -143,11 +143,11 @@ a_candidate_that_is_dead_comes_into_question_no_more(void **state)
     struct lease_record r = record(LEASE_MOVE, "a", LEASE_OUT_NO, "b=3:7");
 
     (void)state;
-    lease_fence(&r, "b", &NOW, &err);
+    lease_fence(&r, "b", "", &NOW, &err);
     assert_null(lease_prover(&r, 7, &NOW));
     assert_true(lease_held(&r, "a", 5, &NOW)); /* the source has it still */
     r = record(LEASE_MOVE, "a", LEASE_OUT_MIG, "b=3:7");
-    lease_fence(&r, "b", &NOW, &err);
+    lease_fence(&r, "b", "", &NOW, &err);
     assert_string_equal(r.hol, ""); /* it left, and where it went is dead */
     assert_int_equal(acquire(&r, "a"), LEASE_OK);
 }
@@ -158,7 +158,7 @@ other_hosts_leases_are_not_touched(void **state)
     struct lease_record r = record(LEASE_RUNS, "b", LEASE_OUT_NO, ""), before = r;
 
     (void)state;
-    lease_fence(&r, "a", &NOW, &err);
+    lease_fence(&r, "a", "", &NOW, &err);
     assert_memory_equal(&r, &before, sizeof r);
 }
 
@@ -170,7 +170,7 @@ in_grace_nothing_is_fenced(void **state)
 
     (void)state;
     grace.grace = true;
-    assert_int_equal(lease_fence(&r, "a", &grace, &err), -1);
+    assert_int_equal(lease_fence(&r, "a", "", &grace, &err), -1);
     assert_string_equal(err.problem, "grace");
     assert_memory_equal(&r, &before, sizeof r);
 }

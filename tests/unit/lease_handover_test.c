@@ -145,12 +145,12 @@ without_a_job_there_is_no_hand_over(void **state)
     struct lease_now now = at(0);
 
     (void)state;
-    assert_true(lease_handover_asks(&r, "b"));
+    assert_true(lease_handover_asks(&r, "b", &now));
     assert_int_equal(handover(&r, "b", true).answer, LEASE_NOT_MIGRATING);
     assert_int_equal(lease_seen_of(&r, "b"), SEEN_NONE);
     assert_int_equal(handover(&r, "b", false).answer, LEASE_UNKNOWN);
     assert_int_equal(lease_seen_of(&r, "b"), SEEN_INC);
-    assert_false(lease_handover_asks(&r, "a"));
+    assert_false(lease_handover_asks(&r, "a", &now));
     assert_true(lease_held(&r, "a", 5, &now));
     /* Off, and reserved for the one that it comes to: an offline migration. */
     assert_int_equal(say(&r, "a", VIEW_GO, false, 5).answer, LEASE_ACK);
@@ -158,7 +158,7 @@ without_a_job_there_is_no_hand_over(void **state)
     assert_int_equal(handover(&r, "a", true).answer, LEASE_UNKNOWN);
     assert_int_equal(r.st, LEASE_FREE);
     r = nobodys();
-    assert_false(lease_handover_asks(&r, "b"));
+    assert_false(lease_handover_asks(&r, "b", &now));
     assert_int_equal(handover(&r, "b", true).answer, LEASE_UNKNOWN);
 }
 

@@ -209,7 +209,7 @@ say_handover(struct pair *p, int h)
     if (now.st == FREE && (now.hol == ANY || now.hol == h))
         return; /* docs/DECISIONS/011: unknown, where the model says not-migrating */
     note(p, "handover", h, answered, 0, 0);
-    assert_int_equal(lease_handover_asks(&p->r, HOSTS[h]), asks);
+    assert_int_equal(lease_handover_asks(&p->r, HOSTS[h], &AT), asks);
     if (now.st == MOVE && now.hol == h && !now.out)
         now.out = DBT;
     if (now.st != MOVE && answered) {
@@ -257,7 +257,7 @@ say_fence(struct pair *p, int h)
 
     note(p, "fence", h, 0, 0, 0);
     svc_fence(h);
-    assert_int_equal(lease_fence(&p->r, HOSTS[h], &AT, &err), 0);
+    assert_int_equal(lease_fence(&p->r, HOSTS[h], "", &AT, &err), 0);
     p->fenced[p->r.st == LEASE_MOVE && p->r.hol[0] == '\0']++;
     compare(p, NULL);
 }

@@ -432,7 +432,7 @@ step(struct history *h)
     was_others = before.st == LEASE_RUNS && strcmp(before.hol, host) != 0;
     switch (next_random(&h->seed) % 32 ? next_random(&h->seed) % 5 : 5) {
     case 5: /* an operator: that host is dead */
-        (void)lease_fence(&h->r, host, &h->now, &err);
+        (void)lease_fence(&h->r, host, "", &h->now, &err);
         assert_false(!h->now.grace && h->r.st != LEASE_FREE && strcmp(h->r.hol, host) == 0);
         break;
     case 0:

@@ -32,7 +32,7 @@ static bool
 is_command(const char *text)
 {
     static const char *const commands[] = {
-        "init",        "host add", "host approve", "host list", "host remove", "host check",
+        "init",        "host add", "host approve", "host list", "host remove", "host check", "pool set",
         "enable",      "disable",  "place",        "list",      "info",
         "accept",      "recovery show", "recovery finish", "why",         "set",      "audience add", "audience list", "audience remove",
     };

@@ -16,6 +16,7 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/placing.h"
+#include "tokenservice/api/pools.h"
 #include "tokenservice/api/recovery.h"
 #include "tokenservice/api/renewing.h"
 
@@ -25,7 +26,8 @@ struct fence {
     struct service *service;
     struct api_call *call;
     struct store_host host;
-    const char *to; /* the one host that its VMs are for; NULL: any */
+    const char *to; /* the one host that its VMs are for; NULL: those of its pool, or any */
+    char pool[NAME_POOL_MAX + 1];
     bool dry_run;
     struct vm_uuid after, uuids[FENCE_PAGE];
     bool has_after;
@@ -44,24 +46,25 @@ take_uuid(void *context, const struct store_vm *vm, struct error *err)
 }
 
 /*
- * Nobody else claims it: then it can be kept for one host, who must be awake, so that it has told of all its ends; and
- * that one may come with a new TPM where the state died with the host (docs/DECISIONS/020).
+ * Nobody else claims it: then it can be kept for one host, who must be awake, so that it has told of all its ends.  That
+ * one, or the first of its pool that gets it, may come with a new TPM where the state died with the host
+ * (docs/DECISIONS/020, 021); any host at all may not.
  */
 static int
-place_at(struct fence *f, struct vm_account *a, const struct lease_now *now, struct error *err)
+settle_heir(struct fence *f, struct vm_account *a, const struct lease_now *now, struct error *err)
 {
     struct lease_record *lease = &a->stored.lease;
     struct error why;
 
-    if (!f->to || lease->st != LEASE_MOVE || lease->hol[0] || lease->n_seen > 0)
+    if (lease->st != LEASE_MOVE || lease->hol[0] || lease->n_seen > 0)
         return 0;
-    if (lease_place(lease, f->to, false, now, err) < 0)
+    if (f->to && lease_place(lease, f->to, false, now, err) < 0)
         return -1;
-    f->placed++;
-    if (renewing_check(a, &why) < 0) /* it needs none, or may have none */
+    f->placed += f->to != NULL;
+    if ((!f->to && !lease->pool[0]) || renewing_check(a, &why) < 0) /* it needs none, or may have none */
         return 0;
     f->new_vtpms++;
-    return renewing_give(f->service, f->call, a, f->to, err);
+    return renewing_give(f->service, f->call, a, f->to ? f->to : "", err);
 }
 
 static int
@@ -77,7 +80,10 @@ record(struct fence *f, const struct vm_account *a, const struct lease_record *b
              : before->st == LEASE_FREE ? "reserved"
                                         : lease_state_name(before->st),
              (unsigned long long)before->ep);
-    snprintf(expected, sizeof expected, "%s", after->hol[0] ? after->hol : "any host");
+    snprintf(expected, sizeof expected, "%s%s", !after->hol[0] && after->pool[0] ? "a host of the pool " : "",
+             after->hol[0]    ? after->hol
+             : after->pool[0] ? after->pool
+                              : "any host");
     return decision_add(f->service, f->call, &d, err);
 }
 
@@ -88,6 +94,7 @@ fence_vm(struct fence *f, const struct vm_uuid *uuid, struct error *err)
     struct vm_account a;
     struct lease_now now;
     struct error why = { 0 };
+    char pool[NAME_POOL_MAX + 1];
     bool held, candidate;
 
     if (vm_account_load(f->service, uuid, &a, &why) < 0) {
@@ -100,7 +107,8 @@ fence_vm(struct fence *f, const struct vm_uuid *uuid, struct error *err)
     before = a.stored.lease;
     held = strcmp(before.hol, f->host.name) == 0;
     candidate = !held && lease_seen_of(&before, f->host.name) >= SEEN_INC;
-    if (lease_fence(&a.stored.lease, f->host.name, &now, err) < 0)
+    if (pools_of_vm(f->service, &before, pool, err) < 0 ||
+        lease_fence(&a.stored.lease, f->host.name, pool, &now, err) < 0)
         return -1;
     f->vms += held;
     f->live += held && lease_seconds_left(&before, &now) > 0;
@@ -109,7 +117,7 @@ fence_vm(struct fence *f, const struct vm_uuid *uuid, struct error *err)
         return 0;
     if (strcmp(a.id.renewal.host, f->host.name) == 0)
         renewing_end(&a);
-    if (place_at(f, &a, &now, err) < 0 || vm_account_save(f->service, &a, err) < 0)
+    if (settle_heir(f, &a, &now, err) < 0 || vm_account_save(f->service, &a, err) < 0)
         return -1;
     return held || candidate ? record(f, &a, &before, err) : 0;
 }
@@ -195,6 +203,8 @@ show(const struct fence *f)
                           (json_int_t)f->placed, "new_vtpms", (json_int_t)f->new_vtpms);
     char last[VM_UUID_TEXT];
 
+    if (o && f->pool[0])
+        json_object_set_new(o, "pool", json_string(f->pool));
     if (o && f->host.seen_ms)
         json_object_set_new(o, "last_seen", json_integer(f->host.seen_ms));
     if (o && f->n_uuids == FENCE_PAGE) {
@@ -221,7 +231,7 @@ api_admin_host_fence(struct service *s, struct api_call *call, struct error *err
         return err->code == ERROR_MISSING
                    ? error_problem(err, ERROR_MISSING, "not-found", "no host \"%.63s\"", call->arg)
                    : -1;
-    if (check_target(f, err) < 0 || fence_page(f, err) < 0 || (!f->dry_run && store_commit(txn, err) < 0))
+    if (check_target(f, err) < 0 || store_pool_of(s->store, f->host.name, f->pool, err) < 0 || fence_page(f, err) < 0 || (!f->dry_run && store_commit(txn, err) < 0))
         return -1;
     if (!f->dry_run)
         log_notice("event=host-fenced host=%s vms=%lld candidates=%lld placed=%lld", f->host.name,

@@ -140,7 +140,7 @@ add_host(void *context, const struct store_host *host, struct error *err)
         json_pack("{s:s,s:s,s:s,s:b,s:b}", "name", host->name, "state",
                   store_host_state_name(host->state), "fingerprint", host->fingerprint,
                   "auto", host->automatic, "simulated", host->simulated);
-    char hook[LEASE_HOOK_MAX + 1];
+    char hook[LEASE_HOOK_MAX + 1], pool[NAME_POOL_MAX + 1];
     struct store_fence fence;
     int64_t vms = 0;
 
@@ -148,6 +148,7 @@ add_host(void *context, const struct store_host *host, struct error *err)
         return error_set(err, ERROR_SYSTEM, "no memory");
     if (store_host_vms(l->service->store, host->name, &vms, err) < 0 ||
         store_hook_get(l->service->store, host->name, hook, err) < 0 ||
+        store_pool_of(l->service->store, host->name, pool, err) < 0 ||
         store_fence_get(l->service->store, host->name, &fence, err) < 0)
         return -1;
     if (fence.ms) {
@@ -156,6 +157,8 @@ add_host(void *context, const struct store_host *host, struct error *err)
     }
     if (hook[0])
         json_object_set_new(o, "hook", json_string(hook));
+    if (pool[0])
+        json_object_set_new(o, "pool", json_string(pool));
     json_object_set_new(o, "vms", json_integer(vms));
     if (host->seen_ms)
         json_object_set_new(o, "last_seen", json_integer(host->seen_ms));
@@ -244,7 +247,9 @@ api_admin_host_remove(struct service *s, struct api_call *call, struct error *er
     if (store_begin(s->store, &txn, err) < 0 || find_host(s, call->arg, &host, err) < 0)
         return -1;
     /* Its leases lapse by themselves; its signatures and requests count no more from
-     * now on. */
+     * now on. It leaves its pool, for which VMs that wait for that go on waiting. */
     host.state = HOST_REMOVED;
+    if (store_pool_put(s->store, host.name, "", err) < 0)
+        return -1;
     return store_decided(s, call, txn, "host-removed", &host, err);
 }

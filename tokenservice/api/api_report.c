@@ -17,7 +17,9 @@
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_saw.h"
 #include "tokenservice/api/pending.h"
+#include "tokenservice/api/pools.h"
 #include "tokenservice/api/receipt.h"
+#include "tokenservice/api/renewing.h"
 #include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
 
@@ -120,7 +122,7 @@ apply_handover(struct service *s, struct api_call *call, struct reported *r)
     bool answered = true, is_new = false;
     enum pull_state asked;
 
-    if (!r->now.grace && lease_handover_asks(lease, call->host.name)) {
+    if (!r->now.grace && lease_handover_asks(lease, call->host.name, &r->now)) {
         asked = pulls_ask(s->pulls, lease->hol, &r->vm->uuid, call->host.name, clock_monotonic_ms(), &is_new);
         if (is_new)
             service_wake(s, "pull", lease->hol);
@@ -200,7 +202,7 @@ audit(struct service *s, struct api_call *call, const struct reported *r,
     if (r->word.answer != LEASE_FOREIGN && r->word.answer != LEASE_MOVING && r->word.answer != LEASE_RETIRED)
         return 0;
     d.what = "lease-refused";
-    d.problem = lease_answer_name(r->word.answer);
+    d.problem = r->now.outside && r->word.answer != LEASE_RETIRED ? "not-placed" : lease_answer_name(r->word.answer);
     if (decision_add_seldom(s, call, &d, &is_new, err) < 0)
         return -1;
     if (is_new)
@@ -297,6 +299,8 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
     if (load(s, call, r, err) < 0 || look_for_question(s, call, r, err) < 0)
         return -1;
     r->now = vm_account_now(s, &r->account, call->now_ms);
+    if (pools_keep_out(s, &r->account.stored.lease, call->host.name, &r->now.outside, err) < 0)
+        return -1;
     r->show = host_knows_better(r);
     if (r->show) {
         r->word.answer = LEASE_GRACE;
@@ -314,6 +318,8 @@ judge_vm(struct service *s, struct api_call *call, const struct lease_report *re
         return 0; /* nothing is kept of this try */
     if (r->question)
         return answer_vm(s, call, r, room, ret, err);
+    if (before.pool[0] && r->word.answer == LEASE_OK && renewing_bind(s, call, &r->account, err) < 0)
+        return -1;
     changed = memcmp(&before, &r->account.stored.lease, sizeof before) != 0;
     if (changed && !r->account.stored_already &&
         pending_make_room(s, call, &has_room, err) < 0)

@@ -36,19 +36,40 @@ print_ek(bool has, const uint8_t digest[static ROW_EK_DIGEST_LEN], char ret[stat
         strcpy(ret, "none");
 }
 
+static int
+record_right(struct service *s, struct api_call *call, const struct vm_account *a, struct error *err)
+{
+    char seen[DIGEST_HEX + 1], uuid[VM_UUID_TEXT];
+    struct decision d = { .what = "new-vtpm", .uuid = &a->id.uuid, .seen = seen, .expected = a->id.renewal.host };
+
+    if (!d.expected[0])
+        d.expected = "the first of its pool";
+    print_ek(a->id.has_ek, a->id.ek_digest, seen);
+    vm_uuid_print(&a->id.uuid, uuid);
+    log_notice("event=new-vtpm uuid=%s host=%s", uuid, a->id.renewal.host[0] ? a->id.renewal.host : "-");
+    return decision_add(s, call, &d, err);
+}
+
 int
 renewing_give(struct service *s, struct api_call *call, struct vm_account *a, const char *host, struct error *err)
 {
-    char seen[DIGEST_HEX + 1], uuid[VM_UUID_TEXT];
-    struct decision d = { .what = "new-vtpm", .uuid = &a->id.uuid, .seen = seen, .expected = host };
     struct row_renewal r = { .given = true, .ends_ms = call->now_ms + RENEWING_LIFE_MS };
 
     snprintf(r.host, sizeof r.host, "%s", host);
     a->id.renewal = r;
-    print_ek(a->id.has_ek, a->id.ek_digest, seen);
-    vm_uuid_print(&a->id.uuid, uuid);
-    log_notice("event=new-vtpm uuid=%s host=%s", uuid, host);
-    return decision_add(s, call, &d, err);
+    return record_right(s, call, a, err);
+}
+
+int
+renewing_bind(struct service *s, struct api_call *call, struct vm_account *a, struct error *err)
+{
+    struct row_renewal *r = &a->id.renewal;
+
+    /* Not for the one that had it before, was fenced and is there: nothing died with it. */
+    if (!renewing_is_open(a, call->now_ms) || r->host[0] || strcmp(a->id.host, call->host.name) == 0)
+        return 0;
+    snprintf(r->host, sizeof r->host, "%s", call->host.name);
+    return record_right(s, call, a, err);
 }
 
 void

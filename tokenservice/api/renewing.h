@@ -16,9 +16,12 @@ enum { RENEWING_LIFE_MS = 3600 * 1000 };
 /* May a word of an operator give it a new TPM?  ERROR_DENIED "conflict", "locked" or "retired": why not. */
 int renewing_check(const struct vm_account *account, struct error *err);
 
-/* The right, in place of one of before, for `host` alone. To be saved; the audit's record of it is made here. */
+/* The right, in place of one of before, for `host` alone, "": for the first of its pool that gets the lease. To be saved;
+ * the audit's record of it is made here. */
 int renewing_give(struct service *service, struct api_call *call, struct vm_account *account, const char *host,
                   struct error *err);
+/* The caller's host got the lease of a VM that was for its pool: a right that was nobody's yet is its own. */
+int renewing_bind(struct service *service, struct api_call *call, struct vm_account *account, struct error *err);
 void renewing_end(struct vm_account *account);
 bool renewing_is_open(const struct vm_account *account, int64_t now_ms);
 

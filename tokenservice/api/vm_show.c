@@ -10,6 +10,7 @@
 #include "tokenservice/api/behind.h"
 #include "tokenservice/api/copied.h"
 #include "tokenservice/api/host_saw.h"
+#include "tokenservice/api/pools.h"
 #include "tokenservice/api/renewing.h"
 #include "tokenservice/lease/lease_case.h"
 
@@ -169,7 +170,8 @@ add_renewal_step(json_t *steps, const struct vm_account *a, int64_t now_ms)
 
     if (!renewing_is_open(a, now_ms))
         return;
-    snprintf(seen, sizeof seen, r->has_ek ? "registered by %s" : "none registered by %s yet", r->host);
+    snprintf(seen, sizeof seen, r->has_ek ? "registered by %s" : "none registered by %s yet",
+             r->host[0] ? r->host : "the first host of its pool");
     snprintf(ends, sizeof ends, "a proof with it, within %lld min", (long long)(r->ends_ms - now_ms + 59999) / 60000);
     add_step(steps, "new vtpm", "waiting", seen, ends, "start it there, where its vTPM state is lost");
 }
@@ -273,13 +275,16 @@ vm_account_show_all(struct service *s, const struct vm_account *a, int64_t now_m
                     json_t **ret, struct error *err)
 {
     CLEANUP(json_decref) json_t *o = vm_account_show(s, a, now_ms);
-    char hex[HEX_LEN(32) + 1];
+    char hex[HEX_LEN(32) + 1], pool[NAME_POOL_MAX + 1];
     enum lease_mode mode;
 
     if (!o)
         return error_set(err, ERROR_SYSTEM, "no memory");
-    if (store_mode_get(s->store, &a->id.uuid, &mode, err) < 0)
+    if (store_mode_get(s->store, &a->id.uuid, &mode, err) < 0 ||
+        pools_of_vm(s, &a->stored.lease, pool, err) < 0)
         return -1;
+    if (pool[0])
+        json_object_set_new(o, "pool", json_string(pool));
     json_object_set_new(o, "mode", json_string(lease_mode_name(mode)));
     json_object_set_new(o, "owner", json_string(a->id.owner));
     json_object_set_new(o, "labels", json_loads(a->id.labels, 0, NULL));
@@ -299,7 +304,7 @@ vm_account_show_all(struct service *s, const struct vm_account *a, int64_t now_m
         json_object_set_new(o, "accepted_until", json_integer(a->id.grant.ends_ms));
     if (renewing_is_open(a, now_ms)) {
         json_object_set_new(o, "new_vtpm_until", json_integer(a->id.renewal.ends_ms));
-        json_object_set_new(o, "new_vtpm_host", json_string(a->id.renewal.host));
+        json_object_set_new(o, "new_vtpm_host", json_string(a->id.renewal.host[0] ? a->id.renewal.host : "first of the pool"));
     }
     json_object_set_new(o, "placed", json_boolean(a->stored.lease.placed));
     if (add_steps(s, a, now_ms, o, err) < 0)

@@ -156,7 +156,10 @@ fenced_case(const struct lease_record *r, struct lease_case *c)
     char names[LEASE_CASE_TEXT];
 
     if (r->n_seen == 0) {
-        say(c, "waiting", "", "its host was fenced; any host may start it");
+        if (r->pool[0])
+            say(c, "waiting", "", "its host was fenced; a host of the pool %s may start it", r->pool);
+        else
+            say(c, "waiting", "", "its host was fenced; any host may start it");
         c->expected = "the VM started on one host";
         repair(c, "start it where it is to run, or `virtid place DOMAIN HOST`");
         return;

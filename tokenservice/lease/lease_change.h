@@ -15,8 +15,11 @@ void record_note_change(struct lease_record *r, const struct lease_record *befor
                         const struct lease_now *now);
 
 bool record_is_any(const struct lease_record *r);
+/* Is it ANY, and may the host that speaks be the one? */
+bool record_is_open(const struct lease_record *r, const struct lease_now *now);
 bool record_is_holder(const struct lease_record *r, const char *host);
 void record_set_holder(struct lease_record *r, const char *host);
+void record_open_to(struct lease_record *r, const char *pool); /* ANY of the hosts of `pool`, "": of all */
 
 void record_set_seen(struct lease_record *r, const char *host, enum lease_seen seen);
 void record_clear_seen(struct lease_record *r);

@@ -17,7 +17,7 @@ apply_acquire(struct lease_record *r, const char *host, const struct lease_now *
 
     if (s == SEEN_INC || s == SEEN_CPY)
         record_set_seen(r, host, SEEN_NONE);
-    if ((r->st == LEASE_FREE && (record_is_holder(r, host) || record_is_any(r))) ||
+    if ((r->st == LEASE_FREE && (record_is_holder(r, host) || record_is_open(r, now))) ||
         (r->st == LEASE_RUNS && record_is_holder(r, host))) {
         record_grant(r, host, now, ret);
         return;
@@ -29,7 +29,7 @@ apply_acquire(struct lease_record *r, const char *host, const struct lease_now *
     if (record_is_holder(r, host) && r->out == LEASE_OUT_NO)
         r->out = LEASE_OUT_DBT;
     if (r->out == LEASE_OUT_DBT && record_candidates(r, host) == 0 &&
-        (record_is_holder(r, host) || (record_is_any(r) && record_is_sole(r, host)))) {
+        (record_is_holder(r, host) || (record_is_open(r, now) && record_is_sole(r, host)))) {
         record_grant(r, host, now, ret);
         return;
     }
@@ -55,9 +55,9 @@ lease_acquire(struct lease_record *r, const char *host, const struct lease_now *
 }
 
 bool
-lease_handover_asks(const struct lease_record *r, const char *host)
+lease_handover_asks(const struct lease_record *r, const char *host, const struct lease_now *now)
 {
-    return !record_is_any(r) && !record_is_holder(r, host) && !(r->st == LEASE_MOVE && r->out != LEASE_OUT_NO);
+    return !now->outside && !record_is_any(r) && !record_is_holder(r, host) && !(r->st == LEASE_MOVE && r->out != LEASE_OUT_NO);
 }
 
 static void
@@ -68,6 +68,10 @@ apply_handover(struct lease_record *r, const char *host, bool answered, const st
 
     if (r->st == LEASE_MOVE && record_is_holder(r, host) && r->out == LEASE_OUT_NO)
         r->out = LEASE_OUT_DBT;
+    if (now->outside) {
+        ret->answer = LEASE_FOREIGN;
+        return;
+    }
     ret->answer = LEASE_UNKNOWN;
     /* Nobody to ask, and nothing to lose; reserved for that very host it may come while it is off, too. */
     if (r->st == LEASE_FREE && (record_is_any(r) || record_is_holder(r, host)))
@@ -186,43 +190,39 @@ lease_place(struct lease_record *r, const char *host, bool force,
 }
 
 static void
-open_to_any(struct lease_record *r)
-{
-    record_set_holder(r, "");
-    r->out = LEASE_OUT_DBT;
-}
-
-static void
-apply_fence(struct lease_record *r, const char *host, const struct lease_now *now)
+apply_fence(struct lease_record *r, const char *host, const char *pool, const struct lease_now *now)
 {
     if (r->st != LEASE_MOVE) {
         if (record_is_holder(r, host)) {
             record_move(r, LEASE_OUT_DBT, now);
-            open_to_any(r);
+            record_open_to(r, pool);
         }
         record_set_seen(r, host, SEEN_NONE);
         return;
     }
     if (record_is_holder(r, host)) {
-        record_set_holder(r, "");
+        record_open_to(r, pool);
         if (r->out == LEASE_OUT_NO)
             r->out = LEASE_OUT_DBT;
     }
     if (lease_seen_of(r, host) < SEEN_INC)
         return;
     record_set_seen(r, host, SEEN_NONE);
-    if (r->out != LEASE_OUT_NO && record_candidates(r, "") == 0)
-        open_to_any(r);
+    if (r->out != LEASE_OUT_NO && record_candidates(r, "") == 0) {
+        record_open_to(r, pool);
+        r->out = LEASE_OUT_DBT;
+    }
 }
 
 int
-lease_fence(struct lease_record *r, const char *host, const struct lease_now *now, struct error *err)
+lease_fence(struct lease_record *r, const char *host, const char *pool, const struct lease_now *now,
+            struct error *err)
 {
     struct lease_record before = *r;
 
     if (now->grace)
         return refuse_in_grace(err);
-    apply_fence(r, host, now);
+    apply_fence(r, host, pool, now);
     record_note_change(r, &before, now);
     return 0;
 }

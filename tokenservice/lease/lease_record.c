@@ -60,6 +60,12 @@ record_is_any(const struct lease_record *r)
 }
 
 bool
+record_is_open(const struct lease_record *r, const struct lease_now *now)
+{
+    return record_is_any(r) && !now->outside;
+}
+
+bool
 record_is_holder(const struct lease_record *r, const char *host)
 {
     return strcmp(r->hol, host) == 0;
@@ -69,7 +75,15 @@ void
 record_set_holder(struct lease_record *r, const char *host)
 {
     memset(r->hol, 0, sizeof r->hol);
+    memset(r->pool, 0, sizeof r->pool);
     memcpy(r->hol, host, strnlen(host, NAME_HOST_MAX));
+}
+
+void
+record_open_to(struct lease_record *r, const char *pool)
+{
+    record_set_holder(r, "");
+    memcpy(r->pool, pool, strnlen(pool, NAME_POOL_MAX));
 }
 
 /* ---- the words of other hosts ---- */
@@ -313,7 +327,8 @@ void
 record_note_change(struct lease_record *r, const struct lease_record *before,
             const struct lease_now *now)
 {
-    bool same = r->st == before->st && strcmp(r->hol, before->hol) == 0 && r->nx == before->nx &&
+    bool same = r->st == before->st && strcmp(r->hol, before->hol) == 0 &&
+                strcmp(r->pool, before->pool) == 0 && r->nx == before->nx &&
                 r->out == before->out && r->placed == before->placed &&
                 r->n_seen == before->n_seen;
 

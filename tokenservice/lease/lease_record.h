@@ -45,6 +45,7 @@ struct lease_seen_host {
 struct lease_record {
     enum lease_state st;
     char hol[NAME_HOST_MAX + 1]; /* "": ANY */
+    char pool[NAME_POOL_MAX + 1]; /* ANY: of the hosts of this pool alone; "": of any host */
     uint64_t ep;
     uint64_t nx; /* MOVE: newest `ce` given, the number of the hand-over */
     enum lease_out out;
@@ -61,6 +62,7 @@ struct lease_now {
     int64_t now_ms, since_ms;
     bool grace;
     bool host_only; /* the VM's floor has no factor of the guest: the hosts' words decide */
+    bool outside;   /* the host that speaks is not of the pool that the VM is for */
 };
 
 struct lease_word {
@@ -81,11 +83,11 @@ void lease_acquire(struct lease_record *r, const char *host,
                    const struct lease_now *now, struct lease_word *ret);
 
 /* Before a hand-over to `host`: must its source be asked for a report? */
-bool lease_handover_asks(const struct lease_record *r, const char *host);
+bool lease_handover_asks(const struct lease_record *r, const char *host, const struct lease_now *now);
 /*
  * An incoming migration begins on `host`; `answered`: the source has reported since, or
  * need not be asked.  CANDIDATE with the epoch to sign in, once it runs there;
- * NOT_MIGRATING: no job leaves; UNKNOWN: nobody could say.
+ * NOT_MIGRATING: no job leaves; UNKNOWN: nobody could say; FOREIGN: it is for another pool.
  */
 void lease_handover(struct lease_record *r, const char *host, bool answered,
                     const struct lease_now *now, struct lease_word *ret);
@@ -117,10 +119,11 @@ int lease_place(struct lease_record *r, const char *host, bool force,
 
 /*
  * An operator says that `host` is dead: what it holds or is reserved for it is open to any other host
- * (MOVE of ANY, in doubt: a host that had received it unreported can still prove it), and it is no
- * candidate of a hand-over any more.  ERROR_BUSY "grace".
+ * of `pool`, "": to any at all (MOVE of ANY, in doubt: a host that had received it unreported can still
+ * prove it), and it is no candidate of a hand-over any more.  ERROR_BUSY "grace".
  */
-int lease_fence(struct lease_record *r, const char *host, const struct lease_now *now, struct error *err);
+int lease_fence(struct lease_record *r, const char *host, const char *pool, const struct lease_now *now,
+                struct error *err);
 
 /* The identity has ended: nobody has the VM, and nobody comes into question. Not in grace. */
 void lease_retire(struct lease_record *r, const struct lease_now *now);
@@ -141,7 +144,8 @@ void lease_seen_print(const struct lease_record *r,
                       char ret[static LEASE_SEEN_TEXT_MAX + 1]);
 int lease_seen_parse(const char *text, struct lease_record *r, struct error *err);
 
-/* uuid, st, hol, ep, nx, out, placed, ver, seen: the fields of a receipt, and back. ERROR_INPUT: no record. */
+/* uuid, st, hol ("@POOL": ANY of a pool), ep, nx, out, placed, ver, seen: the fields of a receipt, and back.
+ * ERROR_INPUT: no record. */
 void lease_receipt(const struct lease_record *r, const struct vm_uuid *uuid,
                    struct buf *into);
 int lease_receipt_take(struct fields *fields, struct vm_uuid *ret_uuid, struct lease_record *ret, struct error *err);

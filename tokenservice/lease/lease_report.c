@@ -183,6 +183,9 @@ record_hear_other(struct lease_record *r, const char *host,
     bool stays;
 
     s = next_seen(r, host, w, &stays);
+    /* A guest's proof can take a VM out of its pool; where there is none, no host's word does. */
+    if (now->outside && now->host_only && s >= SEEN_INC)
+        s = is_on(w->view) || w->view == VIEW_INC ? SEEN_CPY : SEEN_NONE;
     if (stays) {
         ret->answer = no;
         return;
@@ -204,7 +207,7 @@ apply_report(struct lease_record *r, const char *host, const struct lease_view_w
 {
     bool on = is_on(w->view);
 
-    if (r->st == LEASE_FREE && record_is_any(r) && on) {
+    if (r->st == LEASE_FREE && record_is_open(r, now) && on) {
         record_grant(r, host, now, ret);
         if (w->view == VIEW_JOB)
             record_move(r, LEASE_OUT_NO, now);
@@ -221,7 +224,7 @@ apply_report(struct lease_record *r, const char *host, const struct lease_view_w
     if (r->st == LEASE_MOVE && record_is_holder(r, host) && r->out == LEASE_OUT_NO &&
         report_of_source(r, host, w, now, ret))
         return;
-    if (r->st == LEASE_MOVE && (record_is_holder(r, host) || record_is_any(r)) && on && !w->k &&
+    if (r->st == LEASE_MOVE && (record_is_holder(r, host) || record_is_open(r, now)) && on && !w->k &&
         r->out == LEASE_OUT_DBT && record_candidates(r, host) == 0 &&
         !(record_is_any(r) && lease_seen_of(r, host) == SEEN_CPY)) {
         record_grant(r, host, now, ret);

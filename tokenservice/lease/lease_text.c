@@ -96,16 +96,20 @@ lease_seen_parse(const char *text, struct lease_record *r, struct error *err)
     return 0;
 }
 
+/* Whose it is: HOST, "" for ANY, "@POOL" for ANY of a pool; an older service refuses that, and opens it to nobody. */
+enum { WHOSE_MAX = NAME_HOST_MAX + 1 };
+
 void
 lease_receipt(const struct lease_record *r, const struct vm_uuid *uuid,
               struct buf *into)
 {
-    char seen[LEASE_SEEN_TEXT_MAX + 1];
+    char seen[LEASE_SEEN_TEXT_MAX + 1], whose[WHOSE_MAX + 1];
 
     lease_seen_print(r, seen);
+    snprintf(whose, sizeof whose, "%s%s", r->pool[0] ? "@" : "", r->pool[0] ? r->pool : r->hol);
     fields_add(into, uuid->bytes, sizeof uuid->bytes);
     fields_add_u8(into, (uint8_t)r->st);
-    fields_add_text(into, r->hol);
+    fields_add_text(into, whose);
     fields_add_u64(into, r->ep);
     fields_add_u64(into, r->nx);
     fields_add_u8(into, (uint8_t)r->out);
@@ -114,17 +118,29 @@ lease_receipt(const struct lease_record *r, const struct vm_uuid *uuid,
     fields_add_text(into, seen);
 }
 
+static bool
+read_whose(const char *whose, struct lease_record *ret)
+{
+    const char *name = whose[0] == '@' ? whose + 1 : whose;
+
+    if (name != whose ? !name_is_pool(name) : name[0] && !name_is_host(name))
+        return false;
+    strcpy(name != whose ? ret->pool : ret->hol, name);
+    return true;
+}
+
 static int
 take_state(struct fields *f, struct lease_record *ret, struct error *err)
 {
+    char whose[WHOSE_MAX + 1];
     uint8_t st, out, placed;
 
-    if (fields_take_u8(f, &st, err) < 0 || fields_take_text(f, 0, NAME_HOST_MAX, ret->hol, err) < 0 ||
+    if (fields_take_u8(f, &st, err) < 0 || fields_take_text(f, 0, WHOSE_MAX, whose, err) < 0 ||
         fields_take_u64(f, &ret->ep, err) < 0 || fields_take_u64(f, &ret->nx, err) < 0 ||
         fields_take_u8(f, &out, err) < 0 || fields_take_u8(f, &placed, err) < 0 ||
         fields_take_u64(f, &ret->ver, err) < 0)
         return -1;
-    if (st > LEASE_MOVE || out > LEASE_OUT_DBT || placed > 1 || (ret->hol[0] && !name_is_host(ret->hol)))
+    if (st > LEASE_MOVE || out > LEASE_OUT_DBT || placed > 1 || !read_whose(whose, ret))
         return error_set(err, ERROR_INPUT, "not the record of a lease");
     ret->st = (enum lease_state)st;
     ret->out = (enum lease_out)out;

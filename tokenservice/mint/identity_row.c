@@ -146,7 +146,8 @@ check_renewal(const struct identity_row *row, struct error *err)
         return 0;
     if (row->state != ROW_OK || row->ek_origin == ROW_EK_NONE)
         return refuse(err, "a new TPM of a VM that has none");
-    if (r->ends_ms < 0 || !name_is_host(r->host))
+    /* "": the first host of its pool that gets the lease, which then has the right by name */
+    if (r->ends_ms < 0 || (r->host[0] ? !name_is_host(r->host) : r->has_ek))
         return refuse(err, "whose new TPM");
     if (r->ek_origin > ROW_EK_HOST || (r->ek_origin != ROW_EK_NONE) != r->has_ek || (r->has_cur && !r->has_ek))
         return refuse(err, "a new TPM without EK");

@@ -218,6 +218,23 @@ struct store_fence {
 int store_fence_get(struct store *store, const char *host, struct store_fence *ret, struct error *err);
 int store_fence_put(struct store *store, const char *host, const struct store_fence *fence, struct error *err);
 
+/* ---- pools: hosts that stand in for one another ---- */
+
+struct store_pool_host {
+    char pool[NAME_POOL_MAX + 1], host[NAME_HOST_MAX + 1];
+};
+/* "": it is in none. */
+int store_pool_of(struct store *store, const char *host, char ret[static NAME_POOL_MAX + 1],
+                  struct error *err);
+/* Out of the one where it was, and into `pool`; "": into none. */
+int store_pool_put(struct store *store, const char *host, const char *pool, struct error *err);
+typedef int store_pool_each(void *context, const struct store_pool_host *host, struct error *err);
+/* The hosts of `pool`, NULL: of all; in the order of pools, then of hosts. */
+int store_pool_list(struct store *store, const char *pool, store_pool_each *each, void *context,
+                    struct error *err);
+/* How many VMs wait for a host of it. */
+int store_pool_vms(struct store *store, const char *pool, int64_t *ret, struct error *err);
+
 /* ---- audiences ---- */
 
 struct store_audience {

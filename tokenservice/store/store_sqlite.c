@@ -17,9 +17,10 @@
 
 enum { LOG_FRAMES = 1000 }; /* then the log is brought into the database */
 
-extern const char store_schema_first[], store_schema_words[], store_schema_ratchet[], store_schema_receipts[];
+extern const char store_schema_first[], store_schema_words[], store_schema_ratchet[], store_schema_receipts[],
+    store_schema_pools[];
 
-enum { SCHEMA_VERSION = 4 };
+enum { SCHEMA_VERSION = 5 };
 
 int
 query_error(struct store *store, int rc, const char *doing, struct error *err)
@@ -223,6 +224,9 @@ migrate(struct store *store, struct error *err)
         return -1;
     if (version < 4 && (execute(store, store_schema_receipts, err) < 0 ||
                         execute(store, "PRAGMA user_version = 4", err) < 0))
+        return -1;
+    if (version < 5 && (execute(store, store_schema_pools, err) < 0 ||
+                        execute(store, "PRAGMA user_version = 5", err) < 0))
         return -1;
     return store_commit(txn, err);
 }

@@ -10,7 +10,7 @@
     "uuid, row, mac, name, pending, ek_sha256, cur, ek, ek_issued, st, hol, ep, nx, "  \
     "out, "                                                                            \
     "placed, ver, seen, renewed_ms, mark_nonce, mark_vtpm, mark_reset, mark_restart, " \
-    "mark_clock, mark_ms, mark_factors, made_ms, next, row_ver"
+    "mark_clock, mark_ms, mark_factors, made_ms, next, row_ver, pool"
 
 /* Held by or reserved for host ?1; or nobody's, and that host was the first to speak of
  * it.  No host's name has a sign that LIKE would read. */
@@ -22,6 +22,7 @@ read_lease(struct sqlite3_stmt *q, struct lease_record *ret, struct error *err)
     char seen[LEASE_SEEN_TEXT_MAX + 1];
 
     if (query_text(q, 10, ret->hol, NAME_HOST_MAX, err) < 0 ||
+        query_text(q, 28, ret->pool, NAME_POOL_MAX, err) < 0 ||
         query_text(q, 16, seen, LEASE_SEEN_TEXT_MAX, err) < 0 ||
         lease_seen_parse(seen, ret, err) < 0)
         return -1;
@@ -119,7 +120,7 @@ store_vm_put(struct store *store, const struct store_vm *v,
         store, err,
         "INSERT INTO vms (" VM_COLUMNS ") VALUES "
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "?, ?, ?) "
+        "?, ?, ?, ?) "
         "ON CONFLICT (uuid) DO UPDATE SET row = excluded.row, mac = excluded.mac, "
         "name = excluded.name, pending = excluded.pending, "
         "ek_sha256 = excluded.ek_sha256, cur = excluded.cur, ek = excluded.ek, "
@@ -130,8 +131,9 @@ store_vm_put(struct store *store, const struct store_vm *v,
         "mark_vtpm = excluded.mark_vtpm, mark_reset = excluded.mark_reset, "
         "mark_restart = excluded.mark_restart, mark_clock = excluded.mark_clock, "
         "mark_ms = excluded.mark_ms, mark_factors = excluded.mark_factors, "
-        "made_ms = excluded.made_ms, next = excluded.next, row_ver = excluded.row_ver",
-        "bbbtinnnnitiiiiitiniiiiiiini", v->uuid.bytes, sizeof v->uuid.bytes, v->row,
+        "made_ms = excluded.made_ms, next = excluded.next, row_ver = excluded.row_ver, "
+        "pool = excluded.pool",
+        "bbbtinnnnitiiiiitiniiiiiiinit", v->uuid.bytes, sizeof v->uuid.bytes, v->row,
         v->row_len, v->mac, (size_t)ROW_MAC_LEN,
         id->state == ROW_RETIRED ? "" : id->name, /* free for another VM */
         (int64_t)(id->state == ROW_PENDING), id->ek_digest,
@@ -142,7 +144,8 @@ store_vm_put(struct store *store, const struct store_vm *v,
         v->lease.renewed_ms, v->mark_nonce, (size_t)(v->has_mark ? NONCE_LEN : 0),
         (int64_t)v->mark_vtpm, (int64_t)v->mark_reset, (int64_t)v->mark_restart,
         (int64_t)v->mark_clock, v->mark_ms, (int64_t)v->mark_factors, v->made_ms,
-        id->next, (size_t)(id->has_next ? ROW_POINT_LEN : 0), (int64_t)v->row_ver);
+        id->next, (size_t)(id->has_next ? ROW_POINT_LEN : 0), (int64_t)v->row_ver,
+        v->lease.pool);
 }
 
 static int
