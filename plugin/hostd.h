@@ -88,6 +88,8 @@ struct vm {
     int64_t holder_seconds;
     bool show;                 /* the service wants our receipt of it */
     bool told_no_right;        /* that it runs here without right was said, and is so still */
+    bool fence_asked;          /* whether that is since a fence, or to stop it then, is being asked */
+    char fence_done[16];       /* by virtid-privd, as its configuration says: "report", "paused", "destroyed"; "" nothing */
     bool asking;               /* what the service knows of it is on the way */
     int64_t next_ask_ms;
     json_t *service_steps;     /* last heard, for `why`; NULL never */
@@ -128,7 +130,7 @@ struct hostd {
     char boot[37];
     struct vm *vms;
     struct no_channel *no_channel;     /* manage=all: domains that lack what that needs */
-    unsigned n_vms, n_no_channel, provisions, asks, looks;
+    unsigned n_vms, n_no_channel, provisions, asks, looks, stops;
     struct libvirt_watch *watch;
     bool swept;                        /* libvirt was looked at once */
     /* The token service; NULL until this host has joined. */

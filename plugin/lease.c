@@ -12,6 +12,7 @@
 #include "lib/common/log.h"
 #include "plugin/hook_health.h"
 #include "plugin/modes.h"
+#include "plugin/no_right.h"
 #include "plugin/provision.h"
 #include "plugin/receipts.h"
 #include "plugin/reverted.h"
@@ -168,27 +169,6 @@ take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bo
     return true;
 }
 
-/* Another host has it, or nobody may: it gets no tokens here, and that is all that is done to it. */
-static void
-say_no_right(struct vm *vm, enum lease_view view)
-{
-    bool runs = (vm->active || vm->record.run[0]) && !vm->start && (view == VIEW_RUN || view == VIEW_JOB);
-    bool refused = vm->answer == LEASE_FOREIGN || vm->answer == LEASE_MOVING || vm->answer == LEASE_RETIRED;
-    bool told = vm->told_no_right;
-
-    if (vm->answer == LEASE_GRACE)
-        return;
-    vm->told_no_right = runs && refused;
-    if (told || !vm->told_no_right)
-        return;
-    if (vm->answer == LEASE_RETIRED)
-        log_warning("event=no-right vm=%s its identity was retired; it runs on here, without tokens", vm->record.name);
-    else
-        log_warning("event=no-right vm=%s holder=%s it must not go on here, and gets no tokens; nothing is stopped: "
-                    "destroy it here, or virtid place %s %s --force",
-                    vm->record.name, vm->holder[0] ? vm->holder : "-", vm->record.name, vm->hostd->identity->name);
-}
-
 static void
 take_result(struct vm *vm, bool still_that_run, enum lease_view view,
             const struct lease_result *result, int64_t sent_ms)
@@ -217,7 +197,7 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
         log_notice("event=lease vm=%s epoch=%llu", vm->record.name, (unsigned long long)vm->record.e);
     if (vm->channel && (new_epoch || (granted && !had)))
         host_channel_hello(vm->channel);
-    say_no_right(vm, view);
+    no_right_consider(vm, view);
     /* An operator gave it to another host, or to none: what has not touched the disk yet ends. */
     if (vm->provision && (result->answer == LEASE_FOREIGN || result->answer == LEASE_MOVING ||
                           result->answer == LEASE_RETIRED)) {
@@ -294,9 +274,16 @@ tell_acquirer(struct request *r)
         r->done(vm, LEASE_NOBODY, why);
         return;
     }
-    if (!vm->holder[0]) {
-        snprintf(why, sizeof why, "it is given to no host before an operator says so: virtid place %s %s%s",
+    if (!vm->holder[0]) { /* it was fenced, and is for another pool or claimed by others; or enrol=placed */
+        snprintf(why, sizeof why, "not-placed: it is given to this host only when an operator says so: virtid place %s %s%s",
                  vm->record.name, r->hostd->identity->name, without_tpm(vm));
+        r->done(vm, LEASE_REFUSED, why);
+        return;
+    }
+    if (r->job.report.op == LEASE_OP_HANDOVER && vm->answer == LEASE_FOREIGN) { /* else a source answers, or nobody */
+        snprintf(why, sizeof why, "not-placed: %s is of %s's pool, and this host is not: virtid pool set takes it in; or, with "
+                 "the VM off: virtid place %s %s",
+                 vm->record.name, vm->holder, vm->record.name, r->hostd->identity->name);
         r->done(vm, LEASE_REFUSED, why);
         return;
     }

@@ -327,7 +327,7 @@ ask_enrolled(struct provision_work *w, struct enroll *enroll, bool *ret, struct 
     CLEANUP(json_decref) json_t *known = NULL;
     const char *state;
 
-    if (enroll_vm(enroll, &w->record.uuid, &known, err) < 0 ||
+    if (enroll_vm(enroll, &w->record.uuid, 0, &known, err) < 0 ||
         json_get_string(known, "state", false, RECORD_WORD_MAX, &state, err) < 0)
         return -1;
     *ret = strcmp(state, "pending") != 0;

@@ -167,8 +167,12 @@ add_no_right(json_t *steps, const struct vm *vm)
             problem_find("retired")->repair);
         return;
     }
-    snprintf(seen, sizeof seen, "it must not go on here: %s holds the lease (%lld s left); nothing is stopped",
-             vm->holder[0] ? vm->holder : "another host", (long long)vm->holder_seconds);
+    snprintf(seen, sizeof seen, "it must not go on here: %s holds the lease (%lld s left); %s",
+             vm->holder[0] ? vm->holder : "another host", (long long)vm->holder_seconds,
+             strcmp(vm->fence_done, "paused") == 0      ? "this host was fenced, and it was paused (fence_action)"
+             : strcmp(vm->fence_done, "destroyed") == 0 ? "this host was fenced, and it was destroyed (fence_action)"
+             : vm->fence_done[0]                        ? "this host was fenced; nothing is stopped (fence_action)"
+                                                        : "nothing is stopped");
     snprintf(repair, sizeof repair, "virsh destroy %s here; if this is the one that is meant: virtid place %s %s --force",
              vm->record.name, vm->record.name, vm->hostd->identity ? vm->hostd->identity->name : "HOST");
     add(steps, "lease", "bad", seen, "the lease of this VM", repair);

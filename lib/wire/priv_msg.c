@@ -50,13 +50,19 @@ is_format(const char *format)
     return strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0;
 }
 
+static bool
+is_named(enum priv_op op)
+{
+    return op == PRIV_CHANNEL || op == PRIV_SAVE_STATE || op == PRIV_STOP_GUEST;
+}
+
 static int
 check_request(const struct priv_request *r, struct error *err)
 {
-    bool named = r->op == PRIV_CHANNEL || r->op == PRIV_SAVE_STATE;
+    bool named = is_named(r->op);
     bool placed = r->op == PRIV_INJECT || r->op == PRIV_CHANNEL;
 
-    if (r->op < PRIV_INJECT || r->op > PRIV_SYNC_VTPM)
+    if (r->op < PRIV_INJECT || r->op > PRIV_STOP_GUEST)
         return error_set(err, ERROR_INPUT, "request %u is not in the table", r->op);
     if (named && !name_is_domain(r->name))
         return error_set(err, ERROR_INPUT, "not the name of a domain");
@@ -90,7 +96,7 @@ priv_request_encode(const struct priv_request *r, struct buf *into, struct error
         fields_add_u8(into, r->flags);
         fields_add_u32(into, r->deadline_ms);
     }
-    if (r->op == PRIV_CHANNEL || r->op == PRIV_SAVE_STATE)
+    if (is_named(r->op))
         fields_add_text(into, r->name);
     if (r->op == PRIV_CHANNEL)
         fields_add_text(into, r->path);
@@ -115,6 +121,7 @@ decode_body(struct fields *f, struct priv_request *r, struct error *err)
     case PRIV_CHANNEL:
         return take_name(f, r, err) < 0 || take_path(f, r, err) < 0 ? -1 : 0;
     case PRIV_SAVE_STATE:
+    case PRIV_STOP_GUEST:
         return take_name(f, r, err);
     case PRIV_PLACE_VTPM:
     case PRIV_VTPM_STATE:
@@ -138,7 +145,7 @@ priv_request_decode(const uint8_t *bytes, size_t len, struct priv_request *ret,
     if (fields_take_u8(&f, &op, err) < 0 ||
         fields_take_exact(&f, r.uuid.bytes, sizeof r.uuid.bytes, err) < 0)
         return -1;
-    if (op < PRIV_INJECT || op > PRIV_SYNC_VTPM)
+    if (op < PRIV_INJECT || op > PRIV_STOP_GUEST)
         return error_set(err, ERROR_INPUT, "request %u is not in the table", op);
     r.op = (enum priv_op)op;
     if (decode_body(&f, &r, err) < 0 || fields_end(&f, err) < 0 || check_request(&r, err) < 0)

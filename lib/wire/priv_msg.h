@@ -15,6 +15,8 @@
  *   5 SAVE_STATE F(op, uuid, domain name) -> F(0, "", "none"|"managed"): is there a managed save image?
  *   6 CANCEL   F(op, uuid): end an injection that has not mounted yet -> F(0, "", "cancelled"|"too-late"|"none")
  *   7 SYNC_VTPM F(op, uuid): what the vTPM's state file holds now survives a power loss -> F(0, "", "synced")
+ *   8 STOP_GUEST F(op, uuid, domain name): another host has it since a fence; what fence_action says is done
+ *              -> F(0, "", "report"|"paused"|"destroyed")
  */
 #pragma once
 
@@ -29,7 +31,8 @@
 
 enum { PRIV_PACKET_MAX = 8192, PRIV_PATH_MAX = 4096, PRIV_CHAIN_MAX = 16, PRIV_PAYLOAD_MAX = 64 << 20, PRIV_VTPM_MAX = 256 << 10 };
 
-enum priv_op { PRIV_INJECT = 1, PRIV_PLACE_VTPM, PRIV_CHANNEL, PRIV_VTPM_STATE, PRIV_SAVE_STATE, PRIV_CANCEL, PRIV_SYNC_VTPM };
+enum priv_op { PRIV_INJECT = 1, PRIV_PLACE_VTPM, PRIV_CHANNEL, PRIV_VTPM_STATE, PRIV_SAVE_STATE, PRIV_CANCEL, PRIV_SYNC_VTPM,
+               PRIV_STOP_GUEST };
 enum { PRIV_FLAG_AGENT = 1, /* the payload holds the agent's files too */
        PRIV_FLAG_NEVER_RAN = 2 /* this VM never ran on any host that we know of */ };
 

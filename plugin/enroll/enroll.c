@@ -253,12 +253,14 @@ enroll_bundle(struct enroll *enroll, uint8_t ret[static BUNDLE_MAX], size_t *ret
 }
 
 int
-enroll_vm(struct enroll *enroll, const struct vm_uuid *uuid, json_t **ret, struct error *err)
+enroll_vm(struct enroll *enroll, const struct vm_uuid *uuid, uint64_t epoch, json_t **ret, struct error *err)
 {
-    char path[80], text[VM_UUID_TEXT];
+    char path[120], text[VM_UUID_TEXT], run[32] = "";
 
     vm_uuid_print(uuid, text);
-    snprintf(path, sizeof path, "/v1/host/vm?uuid=%s", text);
+    if (epoch)
+        snprintf(run, sizeof run, "&epoch=%llu", (unsigned long long)epoch);
+    snprintf(path, sizeof path, "/v1/host/vm?uuid=%s%s", text, run);
     return ask(enroll, "GET", path, NULL, ret, err);
 }
 

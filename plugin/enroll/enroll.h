@@ -99,7 +99,7 @@ int enroll_show_receipts(struct enroll *enroll, struct enroll_receipts *receipts
 int enroll_show_certificates(struct enroll *enroll, struct error *err);
 
 /* What the service knows of a VM (an object for `virtid why`). */
-int enroll_vm(struct enroll *enroll, const struct vm_uuid *uuid, json_t **ret, struct error *err);
+int enroll_vm(struct enroll *enroll, const struct vm_uuid *uuid, uint64_t epoch, json_t **ret, struct error *err);
 
 /* New keys and certificates into `state_dir`; load the identity again afterwards. */
 int enroll_renew(struct enroll *enroll, const char *state_dir, struct error *err);

@@ -52,7 +52,7 @@ run_kind(struct enroll_thread *t, struct enroll_job *job)
     case ENROLL_JOB_RENEW:
         return enroll_renew(t->enroll, t->state_dir, &job->error);
     case ENROLL_JOB_VM:
-        return enroll_vm(t->enroll, &job->uuid, &job->vm, &job->error);
+        return enroll_vm(t->enroll, &job->uuid, job->epoch, &job->vm, &job->error);
     case ENROLL_JOB_RECEIPTS:
         return enroll_show_receipts(t->enroll, job->receipts, &job->error);
     case ENROLL_JOB_REPORT:

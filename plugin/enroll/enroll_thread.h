@@ -33,6 +33,7 @@ struct enroll_job {
     size_t bundle_len;
     struct enroll_receipts *receipts;    /* of ENROLL_JOB_RECEIPTS; the job's owner's */
     struct vm_uuid uuid;                 /* of ENROLL_JOB_VM */
+    uint64_t epoch;                      /* of its run here, 0 none: has another host it since a fence? */
     json_t *vm;                          /* what the service knows of it; the job's owner's */
     int failed;                          /* -1 with `error` */
     struct error error;

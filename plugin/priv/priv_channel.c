@@ -104,21 +104,45 @@ has_uuid(const struct buf *line, const char *text)
     return false;
 }
 
-static int
-check_uuid(pid_t pid, const struct vm_uuid *uuid, struct error *err)
+/* And a "-device" with our channel's name, in JSON or in QEMU's older words? */
+static bool
+has_channel(const struct buf *line)
 {
-    CLEANUP(buf_clear) struct buf line = BUF(COMMAND_LINE_MAX);
-    char path[40], text[VM_UUID_TEXT];
+    static const char json[] = "\"name\":\"" CHANNEL_NAME "\"", words[] = "name=" CHANNEL_NAME;
+    const char *at = (const char *)line->data, *end = at + line->len;
+    bool device = false;
+
+    while (at < end) {
+        size_t n = strnlen(at, (size_t)(end - at));
+
+        if (device && (memmem(at, n, json, sizeof json - 1) || memmem(at, n, words, sizeof words - 1)))
+            return true;
+        device = n == 7 && memcmp(at, "-device", 7) == 0;
+        at += n + 1;
+    }
+    return false;
+}
+
+static int
+read_command_line(pid_t pid, struct buf *into, struct error *err)
+{
+    char path[40];
 
     snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
-    vm_uuid_print(uuid, text);
     CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
         return error_set(err, ERROR_MISSING, "the domain's process has ended");
-    if (fd_read_to_end(fd, &line, err) < 0)
-        return -1;
-    return line.len > 0 && has_uuid(&line, text) ? 0 : foreign(err, "the process is another domain's");
+    return fd_read_to_end(fd, into, err);
+}
+
+static int
+check_uuid(const struct buf *line, const struct vm_uuid *uuid, struct error *err)
+{
+    char text[VM_UUID_TEXT];
+
+    vm_uuid_print(uuid, text);
+    return line->len > 0 && has_uuid(line, text) ? 0 : foreign(err, "the process is another domain's");
 }
 
 /* With the pidfd open: still alive means that pid and command line were its own. */
@@ -133,10 +157,30 @@ check_alive(int pidfd, struct error *err)
 }
 
 int
+priv_channel_check_domain(const struct priv_settings *s, const struct vm_uuid *uuid, const char *name, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf line = BUF(COMMAND_LINE_MAX);
+    CLEANUP(fd_close) int pidfd = -1;
+    pid_t pid;
+
+    if (read_pid(s, name, &pid, err) < 0)
+        return -1;
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0)
+        return error_set(err, ERROR_MISSING, "the domain's process has ended");
+    if (read_command_line(pid, &line, err) < 0 || check_uuid(&line, uuid, err) < 0)
+        return -1;
+    if (!has_channel(&line))
+        return foreign(err, "the domain has no channel " CHANNEL_NAME);
+    return check_alive(pidfd, err);
+}
+
+int
 priv_channel_connect(const struct priv_settings *s, const struct vm_uuid *uuid,
                      const char *name, const char *path, int *ret_socket, int *ret_pidfd,
                      pid_t *ret_pid, struct error *err)
 {
+    CLEANUP(buf_clear) struct buf line = BUF(COMMAND_LINE_MAX);
     CLEANUP(fd_close) int sock = -1;
     CLEANUP(fd_close) int pidfd = -1;
     pid_t expected, pid;
@@ -151,7 +195,7 @@ priv_channel_connect(const struct priv_settings *s, const struct vm_uuid *uuid,
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0)
         return error_set(err, ERROR_MISSING, "the domain's process has ended");
-    if (check_uuid(pid, uuid, err) < 0 || check_alive(pidfd, err) < 0)
+    if (read_command_line(pid, &line, err) < 0 || check_uuid(&line, uuid, err) < 0 || check_alive(pidfd, err) < 0)
         return -1;
     *ret_socket = fd_steal(&sock);
     *ret_pidfd = fd_steal(&pidfd);

@@ -24,6 +24,9 @@ static const struct conf_key keys[] = {
     { "priv.inject_program", CONF_TEXT, VIRTID_LIBEXECDIR "/virtid-inject" },
     { "priv.cache_dir", CONF_TEXT, "/var/cache/virtid" },
     { "priv.accel", CONF_TEXT, "auto" },
+    { "priv.fence_action", CONF_TEXT, "report" },
+    { "priv.libvirt_uri", CONF_TEXT, "qemu:///system" },
+    { "priv.virsh", CONF_TEXT, "/usr/bin/virsh" },
     { NULL, CONF_TEXT, NULL },
 };
 
@@ -86,6 +89,23 @@ read_roots(const struct conf *conf, const char *key, struct priv_roots *ret, str
 }
 
 static int
+read_fence_action(struct priv_settings *s, struct error *err)
+{
+    static const char *const words[] = { "report", "pause", "destroy" };
+    const char *word = conf_text(s->conf, "priv.fence_action");
+
+    s->libvirt_uri = conf_text(s->conf, "priv.libvirt_uri");
+    s->virsh = conf_text(s->conf, "priv.virsh");
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(words[i], word) == 0) {
+            s->fence_action = (enum priv_fence_action)i;
+            return 0;
+        }
+    }
+    return error_set(err, ERROR_INPUT, "priv.fence_action: \"%s\" is neither report, pause nor destroy", word);
+}
+
+static int
 read_texts(struct priv_settings *s, struct error *err)
 {
     const char *accel = conf_text(s->conf, "priv.accel");
@@ -103,7 +123,7 @@ read_texts(struct priv_settings *s, struct error *err)
     if (strcmp(accel, "auto") != 0 && strcmp(accel, "kvm") != 0 && strcmp(accel, "tcg") != 0)
         return error_set(err, ERROR_INPUT, "priv.accel: \"%s\" is neither auto, kvm nor tcg", accel);
     snprintf(s->accel, sizeof s->accel, "%s", accel);
-    return 0;
+    return read_fence_action(s, err);
 }
 
 int

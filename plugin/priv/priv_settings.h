@@ -17,11 +17,16 @@ struct priv_roots {
     const char *folders[PRIV_ROOTS_MAX + 1];
 };
 
+/* What is done with a guest that another host has since this one was fenced. */
+enum priv_fence_action { PRIV_FENCE_REPORT, PRIV_FENCE_PAUSE, PRIV_FENCE_DESTROY };
+
 struct conf;
 
 struct priv_settings {
     struct conf *conf; /* the texts below live in it */
     const char *socket, *swtpm_dir, *libvirt_run_dir, *save_dir, *cache_dir, *inject_program;
+    const char *libvirt_uri, *virsh;
+    enum priv_fence_action fence_action;
     struct priv_roots image_roots, channel_roots;
     char worker_dir[64]; /* cache_dir/inject: leaves room for the names of sockets below it */
     char accel[8]; /* "kvm" or "tcg", never "auto" after priv_settings_probe() */

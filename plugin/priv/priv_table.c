@@ -8,6 +8,7 @@
 #include "lib/common/log.h"
 #include "plugin/priv/priv_channel.h"
 #include "plugin/priv/priv_state.h"
+#include "plugin/priv/priv_stop.h"
 #include "plugin/priv/priv_vtpm.h"
 
 struct call {
@@ -98,6 +99,22 @@ do_sync_vtpm(struct call *c, struct priv_reply *reply, struct error *err)
     return 0;
 }
 
+static int
+do_stop_guest(struct call *c, struct priv_reply *reply, struct error *err)
+{
+    const char *done;
+    char uuid[VM_UUID_TEXT];
+
+    if (priv_stop_guest(c->table->settings, &c->request->uuid, c->request->name, &done, err) < 0)
+        return -1;
+    set_result(reply, done);
+    if (c->table->settings->fence_action == PRIV_FENCE_REPORT)
+        return 0;
+    vm_uuid_print(&c->request->uuid, uuid);
+    log_warning("event=fenced-guest uuid=%s action=%s another host has it since this one was fenced", uuid, done);
+    return 0;
+}
+
 /* A host with a thousand VMs that all start within a minute is served; a loop is not. */
 static const struct entry {
     const char *name;
@@ -112,6 +129,7 @@ static const struct entry {
     [PRIV_SAVE_STATE] = { "save-state", false, 6000, do_save_state },
     [PRIV_CANCEL] = { "cancel", false, 1200, do_cancel },
     [PRIV_SYNC_VTPM] = { "sync-vtpm", false, 6000, do_sync_vtpm },
+    [PRIV_STOP_GUEST] = { "stop-guest", false, 1200, do_stop_guest },
 };
 
 void

@@ -10,7 +10,7 @@
 #include "plugin/priv/priv_inject.h"
 #include "plugin/priv/priv_settings.h"
 
-enum { PRIV_TABLE_OPS = 7, PRIV_REPLY_FDS_MAX = 2 };
+enum { PRIV_TABLE_OPS = 8, PRIV_REPLY_FDS_MAX = 2 };
 
 /* What the handlers work on. */
 struct priv_table {

@@ -79,6 +79,8 @@ check an_operator_sees_the_old_vms sh -c '"$@" list | grep web1' - "${AS[@]}" "$
 "${AS[@]}" "$BUILD/virtid-hostd" --config "$base/hostd.conf" >/dev/null 2>"$base/host.log" &
 host_pid=$!
 check the_host_is_still_joined until_true answers status '"service":"up"'
+check it_can_be_in_a_pool sh -c '"$@" | grep -q "comes in"' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN" pool set rack1 "$(sed -n 's/^name = //p' "$base/hostd.conf")"
+check its_vms_are_of_it_then sh -c '"$@" | grep -q "pool: *rack1"' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN" info web1
 check its_journal_is_read until_true answers vms "$uuid"
 check nothing_of_it_is_put_aside nothing_put_aside
 check its_running_vm_keeps_its_lease_and_epoch until_true answers "vms/$uuid" "\"step\":\"lease\",\"state\":\"ok\",\"seen\":\"epoch $before"

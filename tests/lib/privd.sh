@@ -68,6 +68,9 @@ box_up() {
     cp "$build/virtid-privd" "$build/virtid-inject" "$build/tests/system/ask_privd" "$box/"
     mkdir "$box/images" "$box/elsewhere" "$box/swtpm" "$box/run" "$box/chan" "$box/save"
     chmod 711 "$box/images" "$box/elsewhere" "$box/swtpm"
+    # No guest is to be stopped by what these tests ask.
+    printf '#!/bin/sh\necho "$*" >>"%s/virsh.told"\n' "$box" >"$box/virsh"
+    chmod +x "$box/virsh"
     cat >"$box/privd.conf" <<END
 [priv]
 socket = $box/socket/priv.sock
@@ -82,6 +85,8 @@ save_dir = $box/save
 inject_user = news
 inject_program = $box/virtid-inject
 cache_dir = ${appliance_cache:-$box/cache}
+fence_action = destroy
+virsh = $box/virsh
 END
 }
 

@@ -139,6 +139,9 @@ ask_everything() {
     refused channel $uuid fake "$box/chan/d/up/org.virtid.0"
     refused channel $uuid fake "$box/chan/d/org.virtid.0"
     refused channel $uuid fake "$box/socket/priv.sock"
+    for name in fake other writable init nonsense link absent ..; do
+        refused stop $uuid "$name"
+    done
     refused raw 00
     refused raw 000107
     refused raw 000100
@@ -238,6 +241,7 @@ ask_everything
 ok forty_hostile_requests_are_refused nothing_wrong
 after=$(state)
 ok state_is_bit_identical_after_hostile_requests [ "$before" = "$after" ]
+ok no_guest_was_stopped [ ! -e "$box/virsh.told" ]
 ok existing_vtpm_state_is_never_touched existing_state_stays
 ok new_vtpm_state_is_placed_once_and_whole new_state_is_placed_once
 ok managed_save_is_seen saved_state_is_seen

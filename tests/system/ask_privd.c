@@ -3,6 +3,7 @@
  *
  *   ask_privd SOCKET inject UUID FORMAT PATH MS [SECTION:0:NAME | DIR:MODE:PATH | FILE:MODE:PATH:CONTENT | LINK:PATH:TARGET]...
  *   ask_privd SOCKET place UUID FILE | channel UUID NAME PATH | vtpm UUID | save UUID NAME | cancel UUID
+ *   ask_privd SOCKET stop UUID NAME
  *   ask_privd SOCKET raw HEX        a packet as it is
  *   ask_privd SOCKET connect        is the connection kept?
  * Prints "RESULT REASON TEXT" or "error CODE PROBLEM TEXT".
@@ -127,8 +128,8 @@ fill(struct priv_request *r, int *fd, int argc, char **argv)
         r->op = PRIV_CHANNEL;
         snprintf(r->name, sizeof r->name, "%s", argv[4]);
         snprintf(r->path, sizeof r->path, "%s", argv[5]);
-    } else if (strcmp(op, "save") == 0 && argc > 4) {
-        r->op = PRIV_SAVE_STATE;
+    } else if ((strcmp(op, "save") == 0 || strcmp(op, "stop") == 0) && argc > 4) {
+        r->op = op[1] == 'a' ? PRIV_SAVE_STATE : PRIV_STOP_GUEST;
         snprintf(r->name, sizeof r->name, "%s", argv[4]);
     } else {
         r->op = strcmp(op, "vtpm") == 0 ? PRIV_VTPM_STATE : PRIV_CANCEL;

@@ -154,6 +154,61 @@ the_host_that_was_not_dead_must_not_go_on_and_is_an_alarm(void **state)
     stage_clear(&s);
 }
 
+/* What a.example is told of its run of epoch `e`. */
+static int
+asks_of_run(struct stage *s, uint64_t e)
+{
+    char path[120];
+
+    snprintf(path, sizeof path, "/v1/host/vm?uuid=%s&epoch=%llu", s->vm.text, (unsigned long long)e);
+    return sim_host_ask(&s->a, "GET", path, NULL);
+}
+
+static void
+that_another_took_it_after_a_fence_is_said_to_the_fenced_one_alone(void **state)
+{
+    struct lease_result result;
+    char path[120];
+    struct stage s;
+
+    (void)state;
+    stage_new(&s);
+    assert_int_equal(asks_of_run(&s, s.vm.epoch), 200); /* it has it */
+    the_api.skew_ms = 5;
+    fence("a.example", NULL);
+    assert_int_equal(asks_of_run(&s, s.vm.epoch), 404); /* nobody took it */
+    the_api.skew_ms = 10;
+    sim_host_say(&s.b, &s.vm.uuid, VIEW_RUN, 0, true);
+    assert_int_equal(asks_of_run(&s, s.vm.epoch), 409);
+    assert_string_equal(the_api.problem, "fenced");
+    assert_int_equal(asks_of_run(&s, 0), 404);                         /* a run without a lease */
+    assert_int_equal(asks_of_run(&s, s.vm.epoch + 3600 * 1000), 404); /* one that began since */
+    snprintf(path, sizeof path, "/v1/host/vm?uuid=%s&epoch=%llu", s.vm.text, (unsigned long long)s.vm.epoch);
+    assert_int_equal(sim_host_ask(&s.c, "GET", path, NULL), 404); /* it was not fenced */
+    snprintf(path, sizeof path, "/v1/host/vm?uuid=%s&epoch=-1", s.vm.text);
+    assert_int_equal(sim_host_ask(&s.a, "GET", path, NULL), 400);
+    assert_int_equal(sim_host_placed(&s.a, &s.vm.uuid, json_pack("{s:b}", "force", 1)), 200);
+    result = sim_host_say(&s.a, &s.vm.uuid, VIEW_RUN, s.vm.epoch, false);
+    assert_int_equal(result.answer, LEASE_OK); /* an operator gave it back */
+    assert_int_equal(asks_of_run(&s, s.vm.epoch), 200);
+    stage_clear(&s);
+}
+
+static void
+without_a_fence_no_host_is_told_so(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    stage_new(&s);
+    assert_int_equal(sim_host_placed(&s.b, &s.vm.uuid, json_pack("{s:b}", "force", 1)), 200);
+    sim_host_say(&s.b, &s.vm.uuid, VIEW_RUN, 0, true);
+    assert_int_equal(asks_of_run(&s, s.vm.epoch), 404);
+    fence("a.example", NULL); /* behind it: what it had then is not that */
+    assert_int_equal(asks_of_run(&s, s.vm.epoch), 404);
+    stage_clear(&s);
+}
+
 static void
 a_host_that_was_booted_anew_is_a_host_like_others(void **state)
 {
@@ -394,6 +449,8 @@ main(void)
         API_TEST(without_a_fence_a_host_that_claims_gets_nothing_ever),
         API_TEST(a_lapsed_lease_is_for_the_successor_that_an_operator_names),
         API_TEST(the_host_that_was_not_dead_must_not_go_on_and_is_an_alarm),
+        API_TEST(that_another_took_it_after_a_fence_is_said_to_the_fenced_one_alone),
+        API_TEST(without_a_fence_no_host_is_told_so),
         API_TEST(a_host_that_was_booted_anew_is_a_host_like_others),
         API_TEST(it_can_be_for_one_host_alone),
         API_TEST(it_can_be_looked_at_before),

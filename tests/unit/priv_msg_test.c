@@ -28,7 +28,7 @@ static void
 every_request_comes_back_as_it_was(void **state)
 {
     (void)state;
-    for (int op = PRIV_INJECT; op <= PRIV_SYNC_VTPM; op++) {
+    for (int op = PRIV_INJECT; op <= PRIV_STOP_GUEST; op++) {
         CLEANUP(buf_clear) struct buf b = BUF(PRIV_PACKET_MAX);
         struct priv_request in = request((enum priv_op)op), out;
 

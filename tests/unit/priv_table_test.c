@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -214,6 +216,164 @@ waiting_injection_can_be_cancelled(void **state)
     assert_string_equal(ask(cancel, -1, 200000).answer.result, "none");
 }
 
+/* ---- a guest that another host has since this one was fenced ---- */
+
+#define STOP_UUID "7b0f3a52-94d1-4e0c-8a77-0c5a9d2f1e34"
+#define OUR_CHANNEL "{\"driver\":\"virtserialport\",\"name\":\"org.virtid.0\"}"
+
+/* A process that has this on its command line, as QEMU would, and libvirt's pid file of it. */
+static pid_t
+domain_runs(const char *name, const char *uuid, const char *option, const char *value)
+{
+    char path[128];
+    int started[2], n;
+    pid_t pid;
+    FILE *file;
+
+    assert_int_equal(pipe2(started, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", "kill -STOP $$", "qemu", "-uuid", uuid, option, value, (char *)NULL);
+        _exit(1);
+    }
+    close(started[1]);
+    assert_int_equal(read(started[0], &n, sizeof n), 0); /* the command line is its own by now */
+    close(started[0]);
+    snprintf(path, sizeof path, "%s/%s.pid", top, name);
+    file = fopen(path, "we");
+    fprintf(file, "%d\n", (int)pid);
+    fclose(file);
+    assert_int_equal(chmod(path, 0644), 0);
+    return pid;
+}
+
+static void
+domain_ends(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+/* What virsh was told; "" nothing. */
+static const char *
+told(void)
+{
+    static char line[256];
+    char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/told", top);
+    line[0] = '\0';
+    file = fopen(path, "re");
+    if (file) {
+        if (!fgets(line, sizeof line, file))
+            line[0] = '\0';
+        fclose(file);
+        unlink(path);
+    }
+    return line;
+}
+
+static void
+virsh_is(const char *what_else)
+{
+    static char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/virsh", top);
+    file = fopen(path, "we");
+    fprintf(file, "#!/bin/sh\necho \"$*\" >'%s/told'\n%s\n", top, what_else);
+    fclose(file);
+    assert_int_equal(chmod(path, 0755), 0);
+    settings.virsh = path;
+    settings.libvirt_uri = "qemu:///system";
+    settings.libvirt_run_dir = top;
+}
+
+static struct priv_request
+stop_of(const char *name)
+{
+    struct priv_request r = { .op = PRIV_STOP_GUEST };
+    struct error err;
+
+    assert_int_equal(vm_uuid_parse(STOP_UUID, &r.uuid, &err), 0);
+    snprintf(r.name, sizeof r.name, "%s", name);
+    return r;
+}
+
+static void
+nothing_is_done_with_a_guest_unless_root_says_so(void **state)
+{
+    pid_t pid = domain_runs("web1", STOP_UUID, "-device", OUR_CHANNEL);
+
+    (void)state;
+    virsh_is("");
+    settings.fence_action = PRIV_FENCE_REPORT;
+    assert_string_equal(ask(stop_of("web1"), -1, 0).answer.result, "report");
+    assert_string_equal(ask(stop_of("absent"), -1, 0).answer.result, "report"); /* not even looked at */
+    assert_string_equal(told(), "");
+    domain_ends(pid);
+}
+
+static void
+what_root_says_is_done_with_that_guest(void **state)
+{
+    pid_t pid = domain_runs("web1", STOP_UUID, "-device", OUR_CHANNEL);
+
+    (void)state;
+    virsh_is("");
+    settings.fence_action = PRIV_FENCE_PAUSE;
+    assert_string_equal(ask(stop_of("web1"), -1, 0).answer.result, "paused");
+    assert_string_equal(told(), "--connect qemu:///system --quiet suspend " STOP_UUID "\n");
+    settings.fence_action = PRIV_FENCE_DESTROY;
+    assert_string_equal(ask(stop_of("web1"), -1, 0).answer.result, "destroyed");
+    assert_string_equal(told(), "--connect qemu:///system --quiet destroy " STOP_UUID "\n");
+    domain_ends(pid);
+    assert_int_equal(ask(stop_of("web1"), -1, 0).answer.error.code, ERROR_MISSING);
+    assert_string_equal(told(), "");
+    settings.fence_action = PRIV_FENCE_REPORT;
+}
+
+static void
+no_other_guest_is_stopped_whoever_asks(void **state)
+{
+    pid_t other = domain_runs("other", "00000000-1111-4222-8333-444444444444", "-device", OUR_CHANNEL);
+    pid_t bare = domain_runs("bare", STOP_UUID, "-device", "{\"driver\":\"virtserialport\",\"name\":\"org.qemu.guest_agent.0\"}");
+    pid_t named = domain_runs("named", STOP_UUID, "-name", OUR_CHANNEL);
+    struct priv_reply reply;
+
+    (void)state;
+    virsh_is("");
+    settings.fence_action = PRIV_FENCE_DESTROY;
+    reply = ask(stop_of("other"), -1, 0);
+    assert_string_equal(reply.answer.error.problem, "channel-foreign");
+    reply = ask(stop_of("bare"), -1, 0); /* it is none of ours: it has not our channel */
+    assert_string_equal(reply.answer.error.problem, "channel-foreign");
+    reply = ask(stop_of("named"), -1, 0);
+    assert_string_equal(reply.answer.error.problem, "channel-foreign");
+    assert_int_equal(ask(stop_of("absent"), -1, 0).answer.error.code, ERROR_MISSING);
+    assert_string_equal(told(), "");
+    settings.fence_action = PRIV_FENCE_REPORT;
+    domain_ends(other);
+    domain_ends(bare);
+    domain_ends(named);
+}
+
+static void
+a_virsh_that_fails_is_an_error_to_be_asked_again(void **state)
+{
+    pid_t pid = domain_runs("web1", STOP_UUID, "-device", OUR_CHANNEL);
+
+    (void)state;
+    virsh_is("exit 1");
+    settings.fence_action = PRIV_FENCE_PAUSE;
+    assert_int_equal(ask(stop_of("web1"), -1, 0).answer.error.code, ERROR_SYSTEM);
+    settings.virsh = "/nonexistent/virsh";
+    assert_true(ask(stop_of("web1"), -1, 0).answer.error.code != ERROR_NONE);
+    settings.fence_action = PRIV_FENCE_REPORT;
+    domain_ends(pid);
+}
+
 int
 main(void)
 {
@@ -227,6 +387,10 @@ main(void)
         cmocka_unit_test(injection_that_cannot_be_opened_is_answered_as_skipped),
         cmocka_unit_test(injection_whose_client_left_or_whose_time_is_over_is_dropped),
         cmocka_unit_test(waiting_injection_can_be_cancelled),
+        cmocka_unit_test(nothing_is_done_with_a_guest_unless_root_says_so),
+        cmocka_unit_test(what_root_says_is_done_with_that_guest),
+        cmocka_unit_test(no_other_guest_is_stopped_whoever_asks),
+        cmocka_unit_test(a_virsh_that_fails_is_an_error_to_be_asked_again),
     };
 
     return cmocka_run_group_tests_name("priv_table", t, set_up, tear_down);
