@@ -231,7 +231,8 @@ api_admin_host_fence(struct service *s, struct api_call *call, struct error *err
         return err->code == ERROR_MISSING
                    ? error_problem(err, ERROR_MISSING, "not-found", "no host \"%.63s\"", call->arg)
                    : -1;
-    if (check_target(f, err) < 0 || store_pool_of(s->store, f->host.name, f->pool, err) < 0 || fence_page(f, err) < 0 || (!f->dry_run && store_commit(txn, err) < 0))
+    if (check_target(f, err) < 0 || store_pool_of(s->store, f->host.name, f->pool, err) < 0 ||
+        fence_page(f, err) < 0 || (!f->dry_run && store_commit(txn, err) < 0))
         return -1;
     if (!f->dry_run)
         log_notice("event=host-fenced host=%s vms=%lld candidates=%lld placed=%lld", f->host.name,
