@@ -17,8 +17,13 @@ struct conf {
     char *values[CONF_KEYS_MAX];
     char *items[CONF_KEYS_MAX][CONF_ITEMS_MAX + 1]; /* into lists[] */
     char *lists[CONF_KEYS_MAX];
-    const char *path;   /* while reading */
-    struct error *err;  /* while reading; filled when a handler refuses */
+};
+
+/* One reading: who takes each setting, and what he said when he refused. */
+struct reading {
+    conf_take *take;
+    void *context;
+    struct error *err;
     bool refused;
 };
 
@@ -70,29 +75,38 @@ set_value(struct conf *conf, int at, const char *value)
 }
 
 static int
-take(void *user, const char *section, const char *name, const char *value)
+take_declared(void *context, const char *section, const char *name, const char *value, struct error *err)
 {
-    struct conf *conf = user;
+    struct conf *conf = context;
     char full[128];
     int at;
 
     snprintf(full, sizeof full, "%s.%s", section, name);
     at = find_key(conf, full);
-    if (at < 0) {
-        error_set(conf->err, ERROR_INPUT, "unknown setting \"%s\" in [%s]", name, section);
-    } else if (strlen(value) > CONF_VALUE_MAX || !is_good(conf->keys[at].type, value)) {
-        error_set(conf->err, ERROR_INPUT, "[%s] %s: bad value \"%.60s\"", section, name, value);
-    } else if (set_value(conf, at, value) < 0) {
-        error_sys(conf->err, ENOMEM, "configuration");
-    } else {
+    if (at < 0)
+        return error_set(err, ERROR_INPUT, "unknown setting \"%s\" in [%s]", name, section);
+    if (!is_good(conf->keys[at].type, value))
+        return error_set(err, ERROR_INPUT, "[%s] %s: bad value \"%.60s\"", section, name, value);
+    return set_value(conf, at, value) < 0 ? error_sys(err, ENOMEM, "configuration") : 0;
+}
+
+static int
+take_one(void *user, const char *section, const char *name, const char *value)
+{
+    struct reading *r = user;
+
+    if (r->refused) /* inih goes on; what is told is the first mistake, of which it gives the line */
+        return 0;
+    if (strlen(value) > CONF_VALUE_MAX)
+        error_set(r->err, ERROR_INPUT, "[%s] %s: bad value \"%.60s\"", section, name, value);
+    else if (r->take(r->context, section, name, value, r->err) == 0)
         return 1;
-    }
-    conf->refused = true;
+    r->refused = true;
     return 0;
 }
 
 static int
-read_one(struct conf *conf, const char *path, bool may_be_missing, struct error *err)
+read_one(struct reading *r, const char *path, bool may_be_missing, struct error *err)
 {
     FILE *file = fopen(path, "re");
     int line;
@@ -101,15 +115,15 @@ read_one(struct conf *conf, const char *path, bool may_be_missing, struct error 
         return 0;
     if (!file)
         return error_sys(err, errno, "open %s", path);
-    conf->err = err;
-    conf->refused = false;
-    line = ini_parse_file(file, take, conf);
+    r->err = err;
+    r->refused = false;
+    line = ini_parse_file(file, take_one, r);
     fclose(file);
     if (line == 0)
         return 0;
     if (line < 0)
         return error_sys(err, ENOMEM, "%s", path);
-    if (!conf->refused)
+    if (!r->refused)
         error_set(err, ERROR_INPUT, "syntax error, or a line over 200 characters");
     return error_wrap(err, "%s:%d", path, line);
 }
@@ -121,7 +135,7 @@ is_dropin(const struct dirent *entry)
 }
 
 static int
-read_dropins(struct conf *conf, const char *path, struct error *err)
+read_dropins(struct reading *r, const char *path, struct error *err)
 {
     struct dirent **names = NULL;
     char folder[4096], file[4500];
@@ -132,7 +146,7 @@ read_dropins(struct conf *conf, const char *path, struct error *err)
     for (int i = 0; i < n; i++) {
         snprintf(file, sizeof file, "%s/%s", folder, names[i]->d_name);
         if (!failed)
-            failed = read_one(conf, file, false, err);
+            failed = read_one(r, file, false, err);
         free(names[i]);
     }
     free(names);
@@ -175,6 +189,14 @@ fill_in(struct conf *conf, const char *path, struct error *err)
 }
 
 int
+conf_each(const char *path, bool may_be_missing, conf_take *take, void *context, struct error *err)
+{
+    struct reading r = { .take = take, .context = context };
+
+    return read_one(&r, path, may_be_missing, err) < 0 ? -1 : read_dropins(&r, path, err);
+}
+
+int
 conf_read(const char *path, const struct conf_key *keys, bool may_be_missing,
           struct conf **ret_conf, struct error *err)
 {
@@ -183,8 +205,7 @@ conf_read(const char *path, const struct conf_key *keys, bool may_be_missing,
     if (!conf)
         return error_sys(err, ENOMEM, "configuration");
     conf->keys = keys;
-    if (read_one(conf, path, may_be_missing, err) < 0 || read_dropins(conf, path, err) < 0 ||
-        fill_in(conf, path, err) < 0)
+    if (conf_each(path, may_be_missing, take_declared, conf, err) < 0 || fill_in(conf, path, err) < 0)
         return -1;
     *ret_conf = STEAL(conf);
     return 0;

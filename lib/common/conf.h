@@ -30,6 +30,15 @@ struct conf;
  */
 int conf_read(const char *path, const struct conf_key *keys, bool may_be_missing,
               struct conf **ret_conf, struct error *err);
+
+/* Takes one setting; -1 with *err refuses it, and the reading ends there. */
+typedef int conf_take(void *context, const char *section, const char *name, const char *value, struct error *err);
+/*
+ * The same files for whoever declares no keys, because he does not know the sections beforehand: each setting of
+ * each file to `take`, in order.  Errors as conf_read()'s, with file and line.
+ */
+int conf_each(const char *path, bool may_be_missing, conf_take *take, void *context, struct error *err);
+
 void conf_free(struct conf *conf);
 DEFINE_CLEANUP(struct conf *, conf_free);
 
