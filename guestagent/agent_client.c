@@ -7,12 +7,17 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 
+#include "lib/common/clock.h"
 #include "lib/common/fdio.h"
 #include "lib/wire/http_message.h"
 #include "lib/wire/problem.h"
 
-enum { ANSWER_SECONDS = 30 };
+enum {
+    ANSWER_SECONDS = 30,
+    RESTART_MS = 3000, /* an agent that is being restarted, by an upgrade for example, is back by then */
+};
 
 void
 agent_client_encode(const char *text, struct buf *into)
@@ -82,4 +87,50 @@ agent_client_ask(const char *socket_path, const char *target, const struct buf *
     if (m->status != 200)
         return refused(m, (const char *)bytes.data + m->head_len, err);
     return json_parse((const char *)bytes.data + m->head_len, m->body_len, ret, err);
+}
+
+static int
+token_once(const char *socket_path, const char *target, struct secret **ret, struct error *err)
+{
+    CLEANUP(json_decref) json_t *o = NULL;
+    CLEANUP(secret_free) struct secret *token = NULL;
+    const char *text = NULL;
+
+    if (agent_client_ask(socket_path, target, NULL, &o, err) < 0 ||
+        json_get_string(o, "token", false, JSON_STRING_MAX, &text, err) < 0 ||
+        secret_new(strlen(text), &token, err) < 0)
+        return -1;
+    memcpy(token->bytes, text, token->len);
+    *ret = STEAL(token);
+    return 0;
+}
+
+int
+agent_client_token(const char *socket_path, const char *audience, int wait_seconds, struct secret **ret,
+                   struct error *err)
+{
+    int64_t began = clock_monotonic_ms(), until = began + wait_seconds * (int64_t)1000;
+    CLEANUP(buf_clear) struct buf target = BUF(1024);
+
+    buf_add_text(&target, "/v1/token?audience=");
+    agent_client_encode(audience, &target);
+    if (!buf_text(&target))
+        return error_set(err, buf_error_code(&target), "audience is too long");
+    for (;;) {
+        struct timespec pause = { 0, 250000000 };
+        struct error why = { 0 };
+        bool is_absent;
+
+        if (token_once(socket_path, buf_text(&target), ret, &why) == 0)
+            return 0;
+        *err = why;
+        /* A refusal may end too: the host may still be registering this VM. */
+        is_absent = strcmp(why.problem, AGENT_ABSENT) == 0;
+        if (why.code == ERROR_INPUT ||
+            clock_monotonic_ms() >= (is_absent && until < began + RESTART_MS ? began + RESTART_MS : until))
+            return -1;
+        if (!is_absent)
+            pause = (struct timespec){ 1, 0 };
+        (void)nanosleep(&pause, NULL);
+    }
 }

@@ -1,5 +1,5 @@
 /*
- * agent_client.h - asks the running agent over its socket: for `token`, `status` and `serve`
+ * agent_client.h - asks the running agent over its socket: for `token`, `exec`, `status` and `serve`
  */
 #pragma once
 
@@ -7,6 +7,7 @@
 
 #include "lib/common/error.h"
 #include "lib/common/json.h"
+#include "lib/common/secret.h"
 
 /* The problem of a request that no agent answered. */
 #define AGENT_ABSENT "no-agent"
@@ -17,5 +18,11 @@
  */
 int agent_client_ask(const char *socket_path, const char *target, const struct buf *body,
                      json_t **ret, struct error *err);
+/*
+ * A token for `audience`, not NUL-terminated; keeps trying for `wait_seconds`, and for what an agent takes that is
+ * being restarted.
+ */
+int agent_client_token(const char *socket_path, const char *audience, int wait_seconds, struct secret **ret,
+                       struct error *err);
 /* `text` percent-encoded for a query. */
 void agent_client_encode(const char *text, struct buf *into);

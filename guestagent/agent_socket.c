@@ -11,22 +11,19 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "guestagent/peer_check.h"
+#include "guestagent/agent_requests.h"
+#include "guestagent/peer.h"
 #include "lib/common/clock.h"
-#include "lib/common/error_map.h"
 #include "lib/common/fdio.h"
 #include "lib/common/json.h"
 #include "lib/common/log.h"
-#include "lib/crypto/hash.h"
-#include "lib/wire/connect_msg.h"
 #include "lib/wire/http_message.h"
-#include "lib/wire/problem.h"
-#include "lib/wire/transcript.h"
 
 enum {
     CONNECTIONS_MAX = 16,
+    CONNECTIONS_OF_ONE_MAX = 4, /* of one user that is not the agent's own */
     REQUEST_MS = 5000,
-    TOKEN_MS = 25000, /* a first proof with activation, and one repetition */
+    CREDENTIAL_MS = 60000, /* a unit may start before the first proof */
     BODY_MAX = 2048,
 };
 
@@ -35,168 +32,13 @@ struct agent_socket {
     int listener;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned connections;
+    struct connection {
+        struct agent_socket *socket;
+        int fd; /* -1: free */
+        struct peer peer;
+    } connections[CONNECTIONS_MAX];
+    bool ends;
 };
-
-struct connection {
-    struct agent_socket *socket;
-    int fd;
-};
-
-/* The answer on its way. */
-struct reply {
-    int status;
-    const char *type;
-    struct buf body; /* BUF(JSON_TEXT_MAX) */
-};
-
-static void
-refuse(struct reply *reply, const struct error *failure)
-{
-    const struct problem *p = problem_find(failure->problem);
-
-    buf_clear(&reply->body);
-    reply->status = p ? p->status : error_http_status(failure->code);
-    reply->type = "application/problem+json";
-    /* Root asks: the text may say what is wrong. */
-    if (problem_body(failure, failure->text, &reply->body) < 0)
-        buf_clear(&reply->body);
-}
-
-static int
-finish_json(json_t *take_object, struct reply *reply, struct error *err)
-{
-    CLEANUP(json_decref) json_t *o = take_object;
-
-    if (!o)
-        return error_sys(err, ENOMEM, "answer");
-    return json_print(o, &reply->body, err);
-}
-
-static int
-serve_token(struct agent_socket *s, const struct http_message *m, struct reply *reply,
-            struct error *err)
-{
-    CLEANUP(secret_free) struct secret *token = NULL;
-    char audience[NAME_AUDIENCE_MAX + 1];
-    int64_t expires_in = 0;
-
-    if (http_query(m, "audience", audience, NAME_AUDIENCE_MAX, err) < 0)
-        return error_set(err, ERROR_INPUT, "GET /v1/token?audience=NAME");
-    if (refresher_token(s->options.refresher, audience, clock_monotonic_ms() + TOKEN_MS,
-                        &token, &expires_in, err) < 0)
-        return -1;
-    return finish_json(json_pack("{s:s%, s:I}", "token", (const char *)token->bytes,
-                                 token->len, "expires_in", (json_int_t)expires_in),
-                       reply, err);
-}
-
-/* The signature with which this VM says to one verifier, over one connection: the token is mine. */
-static int
-sign_pop(struct agent_socket *s, const struct secret *token, const char *verifier,
-         const uint8_t nonce[32], const uint8_t exporter[32], uint8_t ret[64],
-         struct error *err)
-{
-    CLEANUP(buf_clear) struct buf message = BUF(1024);
-    uint8_t hash[32];
-
-    if (hash_sha256(token->bytes, token->len, hash, err) < 0 ||
-        transcript_pop_message(hash, verifier, nonce, exporter, &message, err) < 0)
-        return -1;
-    return key_sign(s->options.cnf, message.data, message.len, ret, err);
-}
-
-static int
-read_pop(const char *body, size_t len, json_t **ret, const char **ret_verifier,
-         uint8_t nonce[32], uint8_t exporter[32], struct error *err)
-{
-    size_t nonce_len, exporter_len;
-
-    if (json_parse(body, len, ret, err) < 0 ||
-        json_only(*ret, "verifier nonce exporter", err) < 0 ||
-        json_get_string(*ret, "verifier", false, CONNECT_VERIFIER_MAX, ret_verifier, err) < 0 ||
-        json_get_bytes(*ret, "nonce", false, nonce, 32, &nonce_len, err) < 0 ||
-        json_get_bytes(*ret, "exporter", false, exporter, 32, &exporter_len, err) < 0)
-        return -1;
-    if (nonce_len != 32 || exporter_len != 32)
-        return error_set(err, ERROR_INPUT, "nonce and exporter have 32 bytes");
-    return 0;
-}
-
-static int
-serve_pop(struct agent_socket *s, const char *body, size_t len, struct reply *reply,
-          struct error *err)
-{
-    CLEANUP(secret_free) struct secret *token = NULL;
-    CLEANUP(json_decref) json_t *ask = NULL;
-    json_t *answer;
-    const char *verifier = NULL;
-    uint8_t nonce[32], exporter[32], point[KEY_POINT_LEN], signature[KEY_SIGNATURE_LEN];
-    int64_t expires_in;
-
-    if (read_pop(body, len, &ask, &verifier, nonce, exporter, err) < 0 ||
-        refresher_token(s->options.refresher, CONNECT_AUDIENCE,
-                        clock_monotonic_ms() + TOKEN_MS, &token, &expires_in, err) < 0 ||
-        sign_pop(s, token, verifier, nonce, exporter, signature, err) < 0)
-        return -1;
-    key_point(s->options.cnf, point);
-    answer = json_pack("{s:s%}", "token", (const char *)token->bytes, token->len);
-    if (!answer || json_set_bytes(answer, "cnf", point, sizeof point) < 0 ||
-        json_set_bytes(answer, "signature", signature, sizeof signature) < 0) {
-        json_decref(answer);
-        return error_sys(err, ENOMEM, "answer");
-    }
-    return finish_json(answer, reply, err);
-}
-
-static int
-serve_status(struct agent_socket *s, struct reply *reply, struct error *err)
-{
-    struct refresher_status status;
-    struct greeting greeting;
-    struct error down = { 0 };
-    char uuid[VM_UUID_TEXT];
-    json_t *o;
-
-    refresher_status(s->options.refresher, &status);
-    o = json_pack("{s:I, s:i}", "proofs", (json_int_t)status.proofs, "tokens",
-                  (int)status.valid);
-    if (!o)
-        return error_sys(err, ENOMEM, "answer");
-    if (guest_channel_wait(s->options.channel, 0, &greeting, &down) == 0) {
-        vm_uuid_print(&greeting.uuid, uuid);
-        json_object_set_new(o, "uuid", json_string(uuid));
-        json_object_set_new(o, "epoch", json_integer((json_int_t)greeting.epoch));
-        json_object_set_new(o, "issuer", json_string(greeting.issuer));
-        down = status.failure;
-    }
-    json_object_set_new(o, "state", json_string(down.code == ERROR_NONE ? "ok" : "waiting"));
-    if (down.code != ERROR_NONE) {
-        json_object_set_new(o, "problem",
-                            json_string(down.problem[0] ? down.problem : "internal"));
-        json_object_set_new(o, "detail", json_string(down.text));
-    }
-    return finish_json(o, reply, err);
-}
-
-static int
-route(struct agent_socket *s, const struct http_message *m, const char *body,
-      struct reply *reply, struct error *err)
-{
-    const char *mark = http_header(m, "x-virtid");
-    bool get = strcmp(m->method, "GET") == 0;
-
-    if (!mark || strcmp(mark, "1") != 0)
-        return error_problem(err, ERROR_DENIED, "bad-request",
-                             "the header \"X-Virtid: 1\" is missing");
-    if (get && strcmp(m->path, "/v1/token") == 0)
-        return serve_token(s, m, reply, err);
-    if (get && strcmp(m->path, "/v1/status") == 0)
-        return serve_status(s, reply, err);
-    if (strcmp(m->method, "POST") == 0 && strcmp(m->path, "/v1/pop") == 0)
-        return serve_pop(s, body, m->body_len, reply, err);
-    return error_problem(err, ERROR_MISSING, "not-found", "no such request: %s", m->path);
-}
 
 /* Until the whole request is here, or its time is over. */
 static int
@@ -229,30 +71,80 @@ read_request(int fd, struct buf *bytes, struct http_message *m, struct error *er
     }
 }
 
+static bool
+is_ending(struct agent_socket *s)
+{
+    bool ends;
+
+    pthread_mutex_lock(&s->lock);
+    ends = s->ends;
+    pthread_mutex_unlock(&s->lock);
+    return ends;
+}
+
+/*
+ * systemd asks for a credential: its name is the audience's file's, the answer is the token and nothing else.  There
+ * is no way to say no but to close without a byte; before that, what may pass is waited for.
+ */
+static int
+answer_credential(struct agent_socket *s, const struct peer *peer, int fd, struct error *err)
+{
+    CLEANUP(secret_free) struct secret *token = NULL;
+    int64_t deadline = clock_monotonic_ms() + CREDENTIAL_MS, ignored;
+    char audience[NAME_AUDIENCE_MAX + 1];
+
+    if (token_file_audience(peer->credential, audience) < 0)
+        return error_set(err, ERROR_INPUT, "credential %s is no audience's name", peer->credential);
+    if (rulebook_allow(s->options.rules, peer, audience, err) < 0)
+        return -1;
+    for (;;) {
+        struct error why = { 0 };
+
+        if (refresher_token(s->options.refresher, audience, deadline, &token, &ignored, &why) == 0)
+            return fd_write_all(fd, token->bytes, token->len, err);
+        *err = why;
+        if (why.code == ERROR_INPUT || clock_monotonic_ms() >= deadline || is_ending(s))
+            return error_wrap(err, "credential for %s", audience);
+        (void)poll(NULL, 0, 500);
+    }
+}
+
+/* A refusal of the request, not of the connection. */
 static void
-answer(struct agent_socket *s, int fd)
+answer_request(struct agent_socket *s, const struct peer *peer, int fd, struct reply *reply)
 {
     CLEANUP(mem_free) struct http_message *m = calloc(1, sizeof *m);
     CLEANUP(buf_clear) struct buf bytes = BUF(HTTP_HEAD_MAX + BODY_MAX);
+    struct error failure = { 0 };
+
+    if (!m)
+        return;
+    if (read_request(fd, &bytes, m, &failure) < 0 ||
+        agent_answer(&s->options, peer, m, (const char *)bytes.data + m->head_len, reply, &failure) < 0)
+        agent_refuse(reply, &failure);
+}
+
+static void
+answer(struct agent_socket *s, const struct peer *peer, int fd)
+{
     CLEANUP(buf_clear) struct buf out = BUF(JSON_TEXT_MAX + 1024);
     struct reply reply = { 200, "application/json", BUF(JSON_TEXT_MAX) };
     struct error failure = { 0 }, ignored = { 0 };
 
-    if (!m)
+    if (peer->credential[0]) {
+        if (answer_credential(s, peer, fd, &failure) < 0)
+            log_error(&failure, "event=credential-refused");
         return;
-    if (peer_check(fd, &failure) < 0) {
+    }
+    if (rulebook_allow(s->options.rules, peer, NULL, &failure) == 0) {
+        answer_request(s, peer, fd, &reply);
+    } else {
         log_warning("event=peer-refused %s: going on", failure.text);
-        refuse(&reply, &failure);
-    } else if (read_request(fd, &bytes, m, &failure) < 0) {
-        if (failure.code == ERROR_MISSING)
-            return;
-        refuse(&reply, &failure);
-    } else if (route(s, m, (const char *)bytes.data + m->head_len, &reply, &failure) < 0) {
-        refuse(&reply, &failure);
+        agent_refuse(&reply, &failure);
     }
     http_print_response(&out, reply.status, reply.type, "Cache-Control: no-store\r\n", false,
                         reply.body.data, reply.body.len);
-    if (buf_ok(&out))
+    if (buf_ok(&out) && reply.body.len > 0)
         (void)fd_write_all(fd, out.data, out.len, &ignored);
     buf_clear(&reply.body);
     /* So that an answer is not lost when the request was never read. */
@@ -265,41 +157,74 @@ run_connection(void *context)
     struct connection *c = context;
     struct agent_socket *s = c->socket;
 
-    answer(s, c->fd);
-    close(c->fd);
-    free(c);
+    answer(s, &c->peer, c->fd);
     pthread_mutex_lock(&s->lock);
-    s->connections--;
+    peer_clear(&c->peer);
+    close(c->fd);
+    c->fd = -1;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
-static void
-start_connection(struct agent_socket *s, int fd)
+/* With the lock held: a free place for one more, or NULL: one user can not take all. */
+static struct connection *
+find_place(struct agent_socket *s, const struct peer *peer)
 {
-    struct connection *c = calloc(1, sizeof *c);
-    struct timeval limit = { REQUEST_MS / 1000, 0 };
+    struct connection *place = NULL;
+    unsigned of_one = 0;
+
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        struct connection *c = &s->connections[i];
+
+        if (c->fd < 0)
+            place = c;
+        else
+            of_one += !c->peer.owner && c->peer.uid == peer->uid;
+    }
+    return peer->owner || of_one < CONNECTIONS_OF_ONE_MAX ? place : NULL;
+}
+
+/* -1: too many at once; a client tries again. */
+static int
+start_connection(struct agent_socket *s, int fd, const struct peer *peer)
+{
+    struct connection *c;
     pthread_attr_t attr;
     pthread_t thread;
-    bool started = false;
+    int failed = -1;
 
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_mutex_lock(&s->lock);
-    if (c && s->connections < CONNECTIONS_MAX) {
-        *c = (struct connection){ s, fd };
-        started = pthread_create(&thread, &attr, run_connection, c) == 0;
-        s->connections += started;
+    c = find_place(s, peer);
+    if (c) {
+        *c = (struct connection){ s, fd, *peer };
+        failed = pthread_create(&thread, &attr, run_connection, c);
+        if (failed)
+            c->fd = -1;
     }
     pthread_mutex_unlock(&s->lock);
     pthread_attr_destroy(&attr);
-    if (started)
+    return failed ? -1 : 0;
+}
+
+/* Who it is is looked at at once: later the process may be gone. */
+static void
+welcome(struct agent_socket *s, int fd)
+{
+    struct timeval limit = { REQUEST_MS / 1000, 0 };
+    struct error failure = { 0 };
+    struct peer peer = { 0 };
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (peer_look(fd, &peer, &failure) == 0 && start_connection(s, fd, &peer) == 0)
         return;
-    free(c);
-    close(fd); /* too many at once: a client tries again */
+    if (failure.code != ERROR_NONE)
+        log_warning("event=peer-refused %s: going on", failure.text);
+    peer_clear(&peer);
+    close(fd);
 }
 
 int
@@ -311,6 +236,8 @@ agent_socket_new(const struct agent_socket_options *options, struct agent_socket
     if (!s)
         return error_sys(err, ENOMEM, "agent socket");
     s->options = *options;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        s->connections[i].fd = -1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     /* Everybody may connect and is told why not: the peer check decides. */
@@ -339,10 +266,21 @@ agent_socket_run(struct agent_socket *s, int stop_fd, struct error *err)
             continue;
         fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0)
-            start_connection(s, fd);
+            welcome(s, fd);
         else if (errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
             (void)poll(NULL, 0, 100); /* out of descriptors: wait for some */
     }
+}
+
+/* With the lock held. */
+static bool
+has_connections(const struct agent_socket *s)
+{
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        if (s->connections[i].fd >= 0)
+            return true;
+    }
+    return false;
 }
 
 void
@@ -354,7 +292,8 @@ agent_socket_free(struct agent_socket *s)
         (void)unlink(s->options.path);
     fd_close(s->listener);
     pthread_mutex_lock(&s->lock);
-    while (s->connections > 0)
+    s->ends = true;
+    while (has_connections(s))
         pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     pthread_cond_destroy(&s->changed);

@@ -24,6 +24,8 @@ struct agent {
     struct guest_channel *channel;
     struct prover *prover;
     struct refresher *refresher;
+    struct token_files *files;
+    struct rulebook *rules;
     struct agent_socket *socket;
     char socket_path[SOCKET_PATH_MAX];
 };
@@ -80,7 +82,6 @@ start_proving(struct agent *a, const struct conf *conf, struct error *err)
                                              .on_hello = on_hello,
                                              .on_greeted = on_greeted,
                                              .context = a };
-    const char *audience;
 
     if (guest_channel_new(&channel, &a->channel, err) < 0)
         return -1;
@@ -89,31 +90,42 @@ start_proving(struct agent *a, const struct conf *conf, struct error *err)
         refresher_new(&refresher, &a->refresher, err) < 0 ||
         guest_channel_start(a->channel, err) < 0)
         return -1;
-    for (size_t i = 0; (audience = conf_item(conf, "agent.audiences", i)); i++) {
-        if (refresher_prefetch(a->refresher, audience, err) < 0)
-            return error_wrap(err, "audiences");
-    }
     return 0;
+}
+
+static int
+start_serving(struct agent *a, const struct conf *conf, struct error *err)
+{
+    const char *run_dir = conf_text(conf, "agent.run_dir");
+    struct rulebook_options rules = { .path = conf_text(conf, "agent.workloads"),
+                                      .conf = conf,
+                                      .refresher = a->refresher };
+    struct agent_socket_options options = { .path = a->socket_path,
+                                            .refresher = a->refresher,
+                                            .channel = a->channel,
+                                            .cnf = a->cnf };
+
+    if (dir_make(run_dir, 0755, err) < 0 || token_files_new(run_dir, a->refresher, &a->files, err) < 0)
+        return -1;
+    rules.files = a->files;
+    if (rulebook_new(&rules, &a->rules, err) < 0)
+        return -1;
+    options.rules = a->rules;
+    options.files = a->files;
+    return agent_socket_new(&options, &a->socket, err);
 }
 
 static int
 start(struct agent *a, const struct conf *conf, struct error *err)
 {
     const char *state_dir = conf_text(conf, "agent.state_dir");
-    struct agent_socket_options options = { .path = a->socket_path };
 
     agent_socket_path(conf, a->socket_path);
     if (slots_open(state_dir, &a->slots, err) < 0 || trust_open(state_dir, &a->trust, err) < 0 ||
         key_generate(&a->cnf, err) < 0)
         return -1;
     key_point(a->cnf, a->cnf_point);
-    if (start_proving(a, conf, err) < 0 ||
-        dir_make(conf_text(conf, "agent.run_dir"), 0755, err) < 0)
-        return -1;
-    options.refresher = a->refresher;
-    options.channel = a->channel;
-    options.cnf = a->cnf;
-    return agent_socket_new(&options, &a->socket, err);
+    return start_proving(a, conf, err) < 0 ? -1 : start_serving(a, conf, err);
 }
 
 static void
@@ -124,6 +136,8 @@ end(struct agent *a)
     if (a->channel)
         guest_channel_stop(a->channel); /* a proof under way ends at once */
     agent_socket_free(a->socket);
+    rulebook_free(a->rules);
+    token_files_free(a->files);
     refresher_free(a->refresher);
     guest_channel_free(a->channel);
     prover_free(a->prover);

@@ -49,5 +49,7 @@ cmd_status(const struct conf *conf)
     print_number(o, "tokens", "Tokens:");
     print_text(o, "problem", "Problem:");
     print_text(o, "detail", "Detail:");
+    print_text(o, "rules", "Rules:");
+    print_text(o, "files", "Files:");
     return json_object_get(o, "problem") ? 5 : 0;
 }

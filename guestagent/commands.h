@@ -9,6 +9,15 @@
 int cmd_run(const struct conf *conf, int ready_fd);
 /* Print a token for `audience`, trying for `wait_seconds` (0: once). */
 int cmd_token(const struct conf *conf, const char *audience, int wait_seconds);
+/*
+ * Replaces this process by `command`, which finds the number of a descriptor with its token in VIRTID_TOKEN_FD; comes
+ * back only when it did not: 125 no token, 126 not runnable, 127 not found.
+ */
+int cmd_exec(const struct conf *conf, const char *audience, int wait_seconds, char **command);
+/* For whom whoever asks may have tokens. */
+int cmd_audiences(const struct conf *conf);
+/* workloads.conf is read again; what is wrong in it is told, and the rules of before hold. */
+int cmd_reload(const struct conf *conf);
 int cmd_status(const struct conf *conf);
 /* Answer `virtid-verify --connect` on ADDRESS:PORT until SIGTERM. */
 int cmd_serve(const struct conf *conf, const char *address, int ready_fd);

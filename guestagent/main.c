@@ -18,17 +18,20 @@
 #include "lib/common/process.h"
 
 static const char USAGE[] =
-    "Usage: virtid-agent [OPTION]... run|token|serve|status|seal\n"
+    "Usage: virtid-agent [OPTION]... run|token|exec|audiences|serve|status|reload|seal\n"
     "\n"
     "  run                  the daemon: prove this VM's identity, keep tokens fresh\n"
     "  token -a AUDIENCE    print a token\n"
+    "  exec -a AUDIENCE -- COMMAND...  run it with a token in descriptor $VIRTID_TOKEN_FD\n"
+    "  audiences            for whom you may have tokens\n"
     "  serve ADDRESS:PORT   answer virtid-verify --connect\n"
     "  status               say how it stands\n"
+    "  reload               read workloads.conf again\n"
     "  seal                 remove this machine's identity, before its disk becomes a template\n"
     "\n"
     "  -a, --audience=NAME  for whom the token is\n"
     "  -c, --config=FILE    configuration (" VIRTID_SYSCONFDIR "/agent.conf)\n"
-    "  -w, --wait=SECONDS   token: keep trying so long\n"
+    "  -w, --wait=SECONDS   token, exec: keep trying so long\n"
     "      --ready-fd=N     run, serve: write a newline to N when ready (serve: after its address)\n"
     "  -h, --help           this text\n"
     "  -V, --version        the version\n";
@@ -39,6 +42,7 @@ static const struct conf_key KEYS[] = {
     { "agent.state_dir", CONF_TEXT, VIRTID_SYSCONFDIR },
     { "agent.run_dir", CONF_TEXT, "/run/virtid" },
     { "agent.audiences", CONF_LIST, "" },
+    { "agent.workloads", CONF_TEXT, VIRTID_SYSCONFDIR "/workloads.conf" },
     { "agent.endorsement_password_file", CONF_TEXT, "" },
     { NULL, CONF_TEXT, NULL },
 };
@@ -144,8 +148,15 @@ run_command(const struct options *o, int n, char **words, const struct conf *con
         return cmd_run(conf, o->ready_fd);
     if (strcmp(command, "status") == 0 && n == 1)
         return cmd_status(conf);
+    if (strcmp(command, "audiences") == 0 && n == 1)
+        return cmd_audiences(conf);
+    if (strcmp(command, "reload") == 0 && n == 1)
+        return cmd_reload(conf);
     if (strcmp(command, "seal") == 0 && n == 1)
         return cmd_seal(conf);
+    if (strcmp(command, "exec") == 0)
+        return o->audience && n > 1 ? cmd_exec(conf, o->audience, o->wait_seconds, words + 1)
+                                    : usage_error("exec needs -a AUDIENCE -- COMMAND");
     if (strcmp(command, "token") == 0 && n == 1)
         return o->audience ? cmd_token(conf, o->audience, o->wait_seconds)
                            : usage_error("token needs -a AUDIENCE");
@@ -163,14 +174,16 @@ main(int argc, char **argv)
     struct error err = { 0 };
     int status;
 
-    process_harden();
     json_watch_memory();
     log_open("virtid-agent", LOG_LEVEL_INFO);
     status = parse_options(argc, argv, &o);
     if (status >= 0)
         return status;
     if (optind >= argc)
-        return usage_error("run, token, serve, status or seal?");
+        return usage_error("run, token, exec, audiences, serve, status, reload or seal?");
+    /* A command that is run must find what it would have found without us. */
+    if (strcmp(argv[optind], "exec") != 0)
+        process_harden();
     if (conf_read(o.config, KEYS, true, &conf, &err) < 0) {
         log_error(&err, "configuration");
         return 2;

@@ -22,7 +22,7 @@ struct refresher {
     pthread_cond_t changed; /* CLOCK_MONOTONIC */
     struct token_cache cache;
     struct error last;
-    uint64_t proofs;
+    uint64_t proofs, changes;
 };
 
 static uint32_t
@@ -48,6 +48,14 @@ wait_changed(struct refresher *r, int64_t ms)
         until.tv_nsec -= 1000000000;
     }
     (void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
+}
+
+/* With the lock held: whoever waits looks again. */
+static void
+say_changed(struct refresher *r)
+{
+    r->changes++;
+    pthread_cond_broadcast(&r->changed);
 }
 
 static void
@@ -104,7 +112,7 @@ refresh(struct refresher *r, const char *audience)
             token_cache_fail(&r->cache, t, &failure, now, dice());
     }
     secret_free(token.text);
-    pthread_cond_broadcast(&r->changed);
+    say_changed(r);
 }
 
 static void *
@@ -160,7 +168,7 @@ refresher_stop(struct refresher *r)
 {
     pthread_mutex_lock(&r->lock);
     r->stop = true;
-    pthread_cond_broadcast(&r->changed);
+    say_changed(r);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -179,20 +187,35 @@ refresher_free(struct refresher *r)
     free(r);
 }
 
-int
-refresher_prefetch(struct refresher *r, const char *audience, struct error *err)
+static int
+prefetch(struct refresher *r, const char *const *audiences, size_t n, struct error *err)
 {
-    struct cached_token *t;
+    for (size_t i = 0; i < TOKEN_CACHE_MAX; i++)
+        r->cache.tokens[i].prefetched = false;
+    for (size_t i = 0; i < n; i++) {
+        struct cached_token *t = token_cache_entry(&r->cache, audiences[i], clock_monotonic_ms());
 
-    if (!name_is_audience(audience))
-        return error_set(err, ERROR_INPUT, "\"%.100s\" is no audience", audience);
-    pthread_mutex_lock(&r->lock);
-    t = token_cache_entry(&r->cache, audience, clock_monotonic_ms());
-    if (t)
+        if (!t)
+            return error_set(err, ERROR_INPUT, "more than %d audiences", TOKEN_CACHE_MAX);
         t->prefetched = true;
-    pthread_cond_broadcast(&r->changed);
+    }
+    return 0;
+}
+
+int
+refresher_prefetch(struct refresher *r, const char *const *audiences, size_t n, struct error *err)
+{
+    int outcome;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!name_is_audience(audiences[i]))
+            return error_set(err, ERROR_INPUT, "\"%.100s\" is no audience", audiences[i]);
+    }
+    pthread_mutex_lock(&r->lock);
+    outcome = prefetch(r, audiences, n, err);
+    say_changed(r);
     pthread_mutex_unlock(&r->lock);
-    return t ? 0 : error_set(err, ERROR_INPUT, "more than %d audiences", TOKEN_CACHE_MAX);
+    return outcome;
 }
 
 void
@@ -200,7 +223,7 @@ refresher_greeted(struct refresher *r, uint64_t epoch, int64_t utc_offset_ms)
 {
     pthread_mutex_lock(&r->lock);
     token_cache_greeted(&r->cache, epoch, utc_offset_ms);
-    pthread_cond_broadcast(&r->changed);
+    say_changed(r);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -263,6 +286,49 @@ refresher_token(struct refresher *r, const char *audience, int64_t deadline_ms,
     outcome = find_token(r, audience, deadline_ms, ret, ret_expires_in, err);
     pthread_mutex_unlock(&r->lock);
     return outcome;
+}
+
+int
+refresher_peek(struct refresher *r, const char *audience, struct refresher_token_now *ret, struct error *err)
+{
+    struct refresher_token_now found = { 0 };
+    int64_t now = clock_monotonic_ms(), ignored;
+    int outcome = 0;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < TOKEN_CACHE_MAX; i++) {
+        const struct cached_token *t = &r->cache.tokens[i];
+
+        if (strcmp(t->audience, audience) != 0 || !token_cache_valid(&r->cache, t, now))
+            continue;
+        found.number = t->number;
+        found.left_ms = token_cache_left(&r->cache, t, now);
+        outcome = copy_token(t, now, &found.text, &ignored, err);
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (outcome == 0)
+        *ret = found;
+    return outcome;
+}
+
+void
+refresher_wait(struct refresher *r, uint64_t *seen, int64_t ms)
+{
+    int64_t until = clock_monotonic_ms() + ms, now;
+
+    pthread_mutex_lock(&r->lock);
+    while (r->changes == *seen && (now = clock_monotonic_ms()) < until)
+        wait_changed(r, until - now);
+    *seen = r->changes;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void
+refresher_wake(struct refresher *r)
+{
+    pthread_mutex_lock(&r->lock);
+    say_changed(r);
+    pthread_mutex_unlock(&r->lock);
 }
 
 void

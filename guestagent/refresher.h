@@ -30,8 +30,8 @@ void refresher_stop(struct refresher *refresher);
 void refresher_free(struct refresher *refresher);
 DEFINE_CLEANUP(struct refresher *, refresher_free);
 
-/* Keep a token for this audience for ever. ERROR_INPUT: bad name, or too many. */
-int refresher_prefetch(struct refresher *refresher, const char *audience, struct error *err);
+/* Keep tokens for these audiences, and those asked for lately, from now on.  ERROR_INPUT: bad name, or too many. */
+int refresher_prefetch(struct refresher *refresher, const char *const *audiences, size_t n, struct error *err);
 /* A HELLO was accepted: try again at once. */
 void refresher_greeted(struct refresher *refresher, uint64_t epoch, int64_t utc_offset_ms);
 /*
@@ -41,6 +41,19 @@ void refresher_greeted(struct refresher *refresher, uint64_t epoch, int64_t utc_
  */
 int refresher_token(struct refresher *refresher, const char *audience, int64_t deadline_ms,
                     struct secret **ret, int64_t *ret_expires_in, struct error *err);
+
+/* What there is now, without a proof. */
+struct refresher_token_now {
+    struct secret *text; /* a copy, yours; NULL: no valid one */
+    uint64_t number;     /* another one has another */
+    int64_t left_ms;
+};
+int refresher_peek(struct refresher *refresher, const char *audience, struct refresher_token_now *ret,
+                   struct error *err);
+/* Waits until something has changed since *seen (0 at first), at most `ms`; *seen is then up to date. */
+void refresher_wait(struct refresher *refresher, uint64_t *seen, int64_t ms);
+/* Ends the waits. */
+void refresher_wake(struct refresher *refresher);
 
 struct refresher_status {
     unsigned valid, wanted;

@@ -65,10 +65,19 @@ token_cache_entry(struct token_cache *cache, const char *audience, int64_t now)
     return free_one;
 }
 
+int64_t
+token_cache_left(const struct token_cache *cache, const struct cached_token *t, int64_t now)
+{
+    int64_t by_clock = t->expires_ms - now, by_host = t->expires_utc_ms - cache->utc_offset_ms - now;
+    int64_t left = by_clock < by_host ? by_clock : by_host;
+
+    return t->text && left > 0 ? left : 0;
+}
+
 bool
 token_cache_valid(const struct token_cache *cache, const struct cached_token *t, int64_t now)
 {
-    return t->text && now < t->expires_ms && now + cache->utc_offset_ms < t->expires_utc_ms;
+    return token_cache_left(cache, t, now) > 0;
 }
 
 static bool
@@ -78,11 +87,12 @@ is_of_another_epoch(const struct token_cache *cache, const struct cached_token *
 }
 
 void
-token_cache_put(const struct token_cache *cache, struct cached_token *t, struct proof_token *take_token,
+token_cache_put(struct token_cache *cache, struct cached_token *t, struct proof_token *take_token,
                 uint32_t random)
 {
     secret_free(t->text);
     t->text = STEAL(take_token->text);
+    t->number = ++cache->put;
     t->epoch = take_token->epoch;
     t->expires_ms = take_token->asked_ms + take_token->expires_in * 1000;
     t->expires_utc_ms = take_token->asked_utc_ms + take_token->expires_in * 1000;

@@ -27,6 +27,7 @@ struct cached_token {
     char audience[NAME_AUDIENCE_MAX + 1]; /* "": free */
     bool prefetched;
     struct secret *text; /* NULL: none yet */
+    uint64_t number;     /* which of all that were put */
     int64_t expires_ms, expires_utc_ms, refresh_at_ms, wanted_until_ms;
     uint64_t epoch;
     unsigned failures;
@@ -37,6 +38,7 @@ struct cached_token {
 struct token_cache {
     struct cached_token tokens[TOKEN_CACHE_MAX];
     uint64_t epoch; /* the last greeting's; 0: none had one yet */
+    uint64_t put;   /* tokens so far */
     int64_t utc_offset_ms;
     /* Of attempts that never reached a decision: no channel, no service, no TPM. */
     unsigned failures;
@@ -54,10 +56,12 @@ void token_cache_clear(struct token_cache *cache);
 /* The entry of `audience`; it is made if there is room for it, else NULL. */
 struct cached_token *token_cache_entry(struct token_cache *cache, const char *audience,
                                        int64_t now);
+/* Milliseconds that it still lives by both clocks; 0: it is none. */
+int64_t token_cache_left(const struct token_cache *cache, const struct cached_token *t, int64_t now);
 bool token_cache_valid(const struct token_cache *cache, const struct cached_token *t,
                        int64_t now);
 /* Takes the text.  A token of another epoch than the last greeting's, which came during the proof, is due at once. */
-void token_cache_put(const struct token_cache *cache, struct cached_token *t, struct proof_token *take_token,
+void token_cache_put(struct token_cache *cache, struct cached_token *t, struct proof_token *take_token,
                      uint32_t random);
 /* A proof was accepted: whatever kept all of them waiting is over. */
 void token_cache_succeed(struct token_cache *cache);

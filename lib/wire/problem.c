@@ -113,6 +113,9 @@ static const struct problem table[] = {
     { "bundle-missing", 409, "The guest has no trust bundle", "virtid-hostd brings one over the channel: `virtid why DOMAIN`" },
     { "issuer-changed", 409, "The host names another issuer than the guest's bundle", "if the trust domain is new, remove /etc/virtid/bundle in the guest and restart virtid-agent" },
     { "ca-changed", 403, "The token service's certificate is by another CA than the guest's bundle names", "if the trust domain is new, remove /etc/virtid/bundle in the guest and restart virtid-agent; else find out who answers at the service's address" },
+    { "workload-unknown", 403, "No rule of this guest is for whoever asks", "in the guest: name its uid, gid or cgroup in /etc/virtid/workloads.conf, then `systemctl reload virtid-agent`" },
+    { "workload-container", 403, "Whoever asks is in another mount or pid namespace, and no rule names its cgroup", "in the guest: name its cgroup in /etc/virtid/workloads.conf, then `systemctl reload virtid-agent`" },
+    { "workload-audience", 403, "The rules of this guest give whoever asks no right to this", "in the guest: `virtid-agent audiences` says what they give; /etc/virtid/workloads.conf" },
     { "uuid-changed", 409, "The host names another UUID than before", "restart virtid-agent in the guest, if the VM was given another UUID" },
 
     /* tokens, as a relying party sees them */

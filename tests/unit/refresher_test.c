@@ -369,7 +369,7 @@ what_is_no_audience_is_refused(void **state)
     assert_int_equal(refresher_new(&options, &r, &err), 0);
     assert_int_equal(get(r, "", 10, &err), -1);
     assert_int_equal(get(r, "two words", 10, &err), -1);
-    assert_int_equal(refresher_prefetch(r, "two words", &err), -1);
+    assert_int_equal(refresher_prefetch(r, (const char *[]){ "two words" }, 1, &err), -1);
 }
 
 int
