@@ -3,6 +3,7 @@
 #include "guestagent/commands.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "guestagent/agent_socket.h"
 #include "guestagent/guest_channel.h"
@@ -72,10 +73,12 @@ on_greeted(void *context)
 static int
 start_proving(struct agent *a, const struct conf *conf, struct error *err)
 {
+    const char *transport = conf_text(conf, "agent.transport");
     struct prover_options prover = { .trust = a->trust,
                                      .slots = a->slots,
                                      .tcti = conf_text(conf, "agent.tcti"),
                                      .password_file = conf_text(conf, "agent.endorsement_password_file"),
+                                     .direct = strcmp(transport, "direct") == 0,
                                      .cnf = a->cnf_point };
     struct refresher_options refresher = { prove, tell, a };
     struct guest_channel_options channel = { .where = conf_text(conf, "agent.channel"),
@@ -83,6 +86,8 @@ start_proving(struct agent *a, const struct conf *conf, struct error *err)
                                              .on_greeted = on_greeted,
                                              .context = a };
 
+    if (!prover.direct && strcmp(transport, "channel") != 0)
+        return error_set(err, ERROR_INPUT, "transport is channel or direct, not \"%.40s\"", transport);
     if (guest_channel_new(&channel, &a->channel, err) < 0)
         return -1;
     prover.channel = a->channel;

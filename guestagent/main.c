@@ -39,6 +39,7 @@ static const char USAGE[] =
 static const struct conf_key KEYS[] = {
     { "agent.tcti", CONF_TEXT, "auto" },
     { "agent.channel", CONF_TEXT, "auto" },
+    { "agent.transport", CONF_TEXT, "channel" },
     { "agent.state_dir", CONF_TEXT, VIRTID_SYSCONFDIR },
     { "agent.run_dir", CONF_TEXT, "/run/virtid" },
     { "agent.audiences", CONF_LIST, "" },

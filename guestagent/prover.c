@@ -242,7 +242,9 @@ connect_service(struct prover *p, struct attempt *a, struct error *err)
     int fd = -1;
     int64_t utc = clock_monotonic_ms() + a->greeting.utc_offset_ms;
 
-    if (guest_channel_open(p->options.channel, &fd, err) < 0)
+    if (p->options.direct
+            ? service_client_dial(&a->bundle, clock_monotonic_ms() + CONNECTION_MS, &fd, err) < 0
+            : guest_channel_open(p->options.channel, &fd, err) < 0)
         return -1;
     a->deadline_ms = clock_monotonic_ms() + CONNECTION_MS;
     return service_client_new(fd, &a->bundle, utc / 1000, a->deadline_ms, &a->service, err);

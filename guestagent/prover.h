@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "guestagent/guest_channel.h"
@@ -24,6 +25,7 @@ struct prover_options { /* borrowed for ever */
     struct slots *slots;
     const char *tcti; /* "auto": device:/dev/tpmrm0 if there is one; "none"; or a TCTI configuration */
     const char *password_file; /* of the endorsement hierarchy's password; "": none */
+    bool direct; /* the service is reached over the guest's own network; the host's signature never is */
     const uint8_t *cnf; /* point of the key that tokens for virtid-connect are bound to */
 };
 

@@ -1,5 +1,5 @@
 /*
- * service_client.h - one TLS connection to the token service's guest listener, inside the channel
+ * service_client.h - one TLS connection to the token service's guest listener: inside the channel, or over the guest's network
  *
  * HTTP/1.1 by lib/wire/http_message.h; the server's certificate must chain to the trust bundle and name the
  * bundle's guest listener.  Certificates are judged by the host's UTC: the guest's clock may be wrong.
@@ -15,6 +15,8 @@
 
 struct service_client;
 
+/* Connects to the bundle's guest listener over the guest's own network.  ERROR_BUSY: nobody answers there. */
+int service_client_dial(const struct bundle *bundle, int64_t deadline_ms, int *ret_fd, struct error *err);
 /* `take_fd` is connected to the guest listener. ERROR_BUSY: away; ERROR_DENIED: it is somebody else. */
 int service_client_new(int take_fd, const struct bundle *bundle, int64_t utc_seconds,
                        int64_t deadline_ms, struct service_client **ret, struct error *err);

@@ -4,12 +4,14 @@
  */
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include "lib/crypto/random.h"
 #include "lib/wire/slot.h"
 #include "tests/flow/agent_rig.h"
+#include "tests/flow/agent_rig_service.h"
 
 static struct rig rig;
 
@@ -241,6 +244,67 @@ a_host_side_that_restarts_is_greeted_again(void **state)
     assert_int_equal(rig_token(r, "other", 60, NULL, 0), 0);
 }
 
+/* transport=direct: `n` connections over TCP, each to the rig's service. */
+struct guest_listener {
+    struct rig *r;
+    int fd;
+    unsigned accepted;
+};
+
+static void *
+take_connections(void *context)
+{
+    struct guest_listener *l = context;
+    int fd;
+
+    while ((fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        l->accepted++;
+        rig_service_start(l->r, fd);
+    }
+    return NULL;
+}
+
+static void
+an_agent_reaches_the_service_over_its_own_network(void **state)
+{
+    struct rig *r = *state;
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct guest_listener l = { r, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 0 };
+    socklen_t len = sizeof at;
+    pthread_t thread;
+
+    assert_int_equal(bind(l.fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(l.fd, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(listen(l.fd, 16), 0);
+    assert_int_equal(pthread_create(&thread, NULL, take_connections, &l), 0);
+    r->port = ntohs(at.sin_port);
+    rig_offer(r, 1, NULL, false);
+    rig_configure(r, "transport=direct\n");
+    r->wish.service_away = true; /* nothing comes through the channel */
+    rig_start_agent(r);
+    assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
+    assert_int_equal(r->opens, 0);
+    assert_true(l.accepted > 0 && r->signs > 0);
+    /* The host's signature is not to be had there, nor is a service of another CA taken. */
+    r->wish.no_signature = true;
+    assert_int_not_equal(rig_token(r, "other", 2, NULL, 0), 0);
+    r->wish.no_signature = false;
+    assert_int_equal(rig_token(r, "other", 60, NULL, 0), 0);
+    r->wish.false_service = true;
+    len = r->proofs;
+    assert_int_not_equal(rig_token(r, "third", 2, NULL, 0), 0);
+    assert_int_equal(r->proofs, len);
+    /* Nobody there: it says so, and where. */
+    assert_int_equal(shutdown(l.fd, SHUT_RDWR), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    close(l.fd);
+    assert_int_not_equal(rig_token(r, "fourth", 2, NULL, 0), 0);
+    assert_true(rig_log_has(r, "token service at localhost:"));
+    rig_stop_agent(r);
+    rig_configure(r, "transport=pigeon\n");
+    assert_int_equal(rig_run(r, (const char *[]){ "run", NULL }, (char[100]){ "" }, 100), 2);
+}
+
 static void
 resolve_is_followed_by_another_proof(void **state)
 {
@@ -399,6 +463,7 @@ main(int argc, char **argv)
         WITHOUT(a_clock_that_jumps_ends_tokens_and_nothing_else),
         WITHOUT(a_hello_with_another_uuid_is_not_answered),
         WITHOUT(a_host_side_that_restarts_is_greeted_again),
+        WITHOUT(an_agent_reaches_the_service_over_its_own_network),
         WITHOUT(resolve_is_followed_by_another_proof),
         WITHOUT(garbage_on_the_channel_costs_time_and_nothing_else),
         WITHOUT(a_second_agent_does_not_start),

@@ -61,7 +61,7 @@ make_server(struct rig *r, const struct key *ca_key, const uint8_t *ca, size_t c
     CLEANUP(buf_clear) struct buf spki = BUF(256), der = BUF(2048);
     uint8_t point[KEY_POINT_LEN], serial[16] = { 0x42 };
     struct x509_request request = { .kind = X509_SERVER,
-                                    .name = "guests.example.test",
+                                    .name = "localhost",
                                     .serial = serial,
                                     .now = clock_realtime_ms() / 1000 };
     struct error err = { 0 };
@@ -85,7 +85,7 @@ rig_offer(struct rig *r, uint64_t serial, const struct key *signer, bool other_c
 
     assert(b);
     strcpy(b->issuer, RIG_ISSUER);
-    strcpy(b->guest_listener, "guests.example.test:8445");
+    snprintf(b->guest_listener, sizeof b->guest_listener, "localhost:%d", r->port ? r->port : 8445);
     b->serial = serial;
     memcpy(b->ca_now, other_ca ? r->other_ca : r->ca, sizeof b->ca_now);
     b->ca_now_len = other_ca ? r->other_ca_len : r->ca_len;

@@ -71,6 +71,7 @@ struct rig {
     unsigned granted;           /* proofs that an operator's word let in */
     uint64_t token_count;
 
+    int port;                   /* of the guest listener that the bundle names; 0: nobody listens there */
     int listener, stop[2];
     pthread_t thread;
     atomic_int services;

@@ -5,8 +5,6 @@
 
 #include "tests/flow/agent_rig.h"
 
-
-
 /* Serve one connection on a thread of its own. */
 void rig_service_start(struct rig *r, int take_fd);
 /* Until no connection is open. */
