@@ -245,9 +245,9 @@ configure_agent(struct sim_guest *g, struct error *err)
 
     buf_printf(&text,
                "[agent]\ntcti = %s\nchannel = unix:%s\nstate_dir = %s/disk\nrun_dir = "
-               "%s/run\n",
+               "%s/run\nworkloads = %s/workloads.conf\n",
                g->swtpm ? swtpm_run_tcti(g->swtpm) : "none", g->channel_path, g->folder,
-               g->folder);
+               g->folder, g->folder);
     add_audiences(g->order, &text);
     if (!buf_ok(&text))
         return error_set(err, ERROR_INPUT, "configuration of the agent is too long");
