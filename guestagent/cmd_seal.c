@@ -8,11 +8,12 @@
 #include <unistd.h>
 
 #include "guestagent/slots.h"
+#include "guestagent/token_files.h"
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
 
 struct seal {
-    const char *state_dir;
+    const char *state_dir, *run_dir;
     unsigned removed;
 };
 
@@ -30,6 +31,16 @@ tell_slot(void *context, const char *name)
     char folder[512];
 
     snprintf(folder, sizeof folder, "%s/slots", seal->state_dir);
+    tell(seal, folder, name);
+}
+
+static void
+tell_token(void *context, const char *name)
+{
+    struct seal *seal = context;
+    char folder[512];
+
+    snprintf(folder, sizeof folder, "%s/tokens", seal->run_dir);
     tell(seal, folder, name);
 }
 
@@ -66,7 +77,7 @@ forget_socket(struct seal *seal, const struct conf *conf, struct error *err)
 
     agent_socket_path(conf, path);
     if (unlink(path) == 0)
-        tell(seal, conf_text(conf, "agent.run_dir"), "agent.sock");
+        tell(seal, seal->run_dir, "agent.sock");
     else if (errno != ENOENT)
         return error_sys(err, errno, "remove %s", path);
     return 0;
@@ -85,11 +96,12 @@ int
 cmd_seal(const struct conf *conf)
 {
     CLEANUP(slots_close) struct slots *slots = NULL;
-    struct seal seal = { .state_dir = conf_text(conf, "agent.state_dir") };
+    struct seal seal = { .state_dir = conf_text(conf, "agent.state_dir"), .run_dir = conf_text(conf, "agent.run_dir") };
     struct error err = { 0 };
 
     if (slots_seal(seal.state_dir, tell_slot, &seal, &slots, &err) < 0 ||
-        forget_bundle(&seal, &err) < 0 || forget_socket(&seal, conf, &err) < 0) {
+        forget_bundle(&seal, &err) < 0 || forget_socket(&seal, conf, &err) < 0 ||
+        token_files_forget(seal.run_dir, tell_token, &seal, &err) < 0) {
         if (err.code == ERROR_BUSY)
             error_wrap(&err, "stop the agent first (systemctl stop virtid-agent)");
         log_error(&err, "not sealed");

@@ -89,30 +89,32 @@ token_file_audience(const char *name, char ret[static NAME_AUDIENCE_MAX + 1])
 
 /* ---- the folder ---- */
 
-/* <run_dir>/tokens, ours alone to write in; with no files wanted it need not be there: then *ret_fd is -1. */
+/* <run_dir>/tokens, ours alone to write in; if it is not `wanted` it need not be there: then *ret_fd is -1. */
 static int
-open_folder(const struct token_files *t, int *ret_fd, struct error *err)
+open_folder(const char *run_dir, bool wanted, int *ret_fd, struct error *err)
 {
-    CLEANUP(fd_close) int run = open(t->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(fd_close) int run = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CLEANUP(fd_close) int dir = -1;
     struct stat st;
-    bool made;
 
     *ret_fd = -1;
+    if (run < 0 && errno == ENOENT && !wanted)
+        return 0;
     if (run < 0)
-        return error_sys(err, errno, "open %s", t->run_dir);
-    made = t->n > 0 && mkdirat(run, "tokens", 0700) == 0;
+        return error_sys(err, errno, "open %s", run_dir);
+    if (wanted)
+        (void)mkdirat(run, "tokens", 0700);
     dir = openat(run, "tokens", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (dir < 0 && errno == ENOENT && t->n == 0)
+    if (dir < 0 && errno == ENOENT && !wanted)
         return 0;
     if (dir < 0 || fstat(dir, &st) < 0)
-        return error_sys(err, errno, "open %s/tokens", t->run_dir);
+        return error_sys(err, errno, "open %s/tokens", run_dir);
     if (st.st_uid != geteuid() || (st.st_mode & 0022))
         return error_set(err, ERROR_DENIED, "%s/tokens is not a folder that this agent alone may write in; remove it",
-                         t->run_dir);
+                         run_dir);
     /* Nobody but us learns by it which audiences there are. */
-    if (made && fchmod(dir, 0711) < 0)
-        return error_sys(err, errno, "mode of %s/tokens", t->run_dir);
+    if (wanted && (st.st_mode & 07777) != 0711 && fchmod(dir, 0711) < 0)
+        return error_sys(err, errno, "mode of %s/tokens", run_dir);
     *ret_fd = fd_steal(&dir);
     return 0;
 }
@@ -135,9 +137,10 @@ remove_file(int dir, const char *name, struct error *err)
     return 0;
 }
 
-/* What nobody wants there goes, once after each change. */
+/* What `t` does not name (NULL: anything) goes. */
 static int
-sweep(const struct token_files *t, int dir, struct error *err)
+sweep(const struct token_files *t, int dir, void (*tell)(void *context, const char *name), void *context,
+      struct error *err)
 {
     CLEANUP(fd_close) int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -148,12 +151,26 @@ sweep(const struct token_files *t, int dir, struct error *err)
         return error_sys(err, errno, "read the folder of tokens");
     (void)fd_steal(&fd);
     while ((e = readdir(d))) {
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !find_kept(t, e->d_name) &&
-            remove_file(dir, e->d_name, err) < 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || (t && find_kept(t, e->d_name)))
+            continue;
+        if (remove_file(dir, e->d_name, err) < 0)
             outcome = -1;
+        else if (tell)
+            tell(context, e->d_name);
     }
     closedir(d);
     return outcome;
+}
+
+int
+token_files_forget(const char *run_dir, void (*tell)(void *context, const char *name), void *context,
+                   struct error *err)
+{
+    CLEANUP(fd_close) int dir = -1;
+
+    if (open_folder(run_dir, false, &dir, err) < 0)
+        return -1;
+    return dir < 0 ? 0 : sweep(NULL, dir, tell, context, err);
 }
 
 static int
@@ -242,13 +259,13 @@ look(struct token_files *t, int64_t *next, struct error *err)
 
     if (t->n == 0 && t->swept)
         return 0;
-    if (open_folder(t, &dir, err) < 0)
+    if (open_folder(t->run_dir, t->n > 0, &dir, err) < 0)
         return -1;
     for (size_t i = 0; i < t->n; i++) {
         if (look_at_file(t, dir, &t->files[i], next, err) < 0)
             outcome = -1;
     }
-    if (dir >= 0 && !t->swept && sweep(t, dir, err) < 0)
+    if (dir >= 0 && !t->swept && sweep(t, dir, NULL, NULL, err) < 0)
         outcome = -1;
     t->swept = outcome == 0;
     return outcome;

@@ -3,8 +3,8 @@
  *
  * The folder is ours whole: what is in it and is not configured goes.  A file is written beside and renamed, so a
  * reader has the one token or the other, whole; it holds the token and nothing else.  A token that ended without a
- * successor is removed.  A file that an earlier agent of this boot left stays until the first token, five minutes
- * at most: longer than it may be valid.
+ * successor is removed.  A file that an earlier agent left stays until the first token, five minutes at most, which is
+ * a token's life.
  */
 #pragma once
 
@@ -20,6 +20,10 @@ enum { TOKEN_FILE_NAME_MAX = 255, TOKEN_FILES_LEFTOVER_MS = 300000 };
 int token_file_name(const char *audience, char ret[static TOKEN_FILE_NAME_MAX + 1]);
 /* The other way; -1: no audience has this name. */
 int token_file_audience(const char *name, char ret[static NAME_AUDIENCE_MAX + 1]);
+
+/* Removes every file that an agent left, and calls `tell` for each; no agent runs. */
+int token_files_forget(const char *run_dir, void (*tell)(void *context, const char *name), void *context,
+                       struct error *err);
 
 struct token_files;
 

@@ -462,7 +462,7 @@ a_command_finds_its_token_in_a_descriptor_and_nowhere_else(void **state)
     /* Nothing else is left open, and nothing else is other than it would have been. */
     assert_int_equal(exec_script(r, "ls -l /proc/$$/fd | grep -c -e memfd -e socket", text, sizeof text), 0);
     assert_string_equal(text, "1\n");
-    assert_int_equal(exec_script(r, "umask; grep -e NoNewPrivs -e SigIgn -e SigBlk /proc/$$/status", text, sizeof text), 0);
+    assert_int_equal(exec_script(r, "exec grep -e NoNewPrivs -e SigIgn -e SigBlk /proc/self/status", text, sizeof text), 0);
     assert_null(strstr(text, "NoNewPrivs:\t1"));
     assert_non_null(strstr(text, "SigBlk:\t0000000000000000"));
     assert_non_null(strstr(text, "SigIgn:\t0000000000000000"));

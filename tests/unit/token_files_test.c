@@ -353,6 +353,32 @@ nothing_is_followed_that_lies_in_the_way(void **state)
 }
 
 static void
+count_name(void *context, const char *name)
+{
+    *(unsigned *)context += strcmp(name, "db") == 0 || strcmp(name, ".new") == 0;
+}
+
+static void
+a_template_keeps_none(void **state)
+{
+    struct scene *s = *state;
+    struct error err = { 0 };
+    char path[400];
+    unsigned told = 0;
+
+    assert_int_equal(token_files_forget(s->run, count_name, &told, &err), 0);
+    begin(s);
+    use(s, "[file a]\naudience = db\n");
+    assert_true(becomes(s, "db", "db 1"));
+    stop(s);
+    at(s, ".new", path);
+    assert_int_equal(file_replace(path, "x", 1, 0600, &err), 0);
+    assert_int_equal(token_files_forget(s->run, count_name, &told, &err), 0);
+    assert_int_equal(told, 2);
+    assert_int_equal(count(s), 0);
+}
+
+static void
 fails_with(struct scene *s, const char *words)
 {
     struct error failure = { 0 };
@@ -404,6 +430,7 @@ main(void)
         OF_FILES(what_no_rule_names_any_more_goes),
         OF_FILES(a_restarted_agent_leaves_the_file_until_it_has_another),
         OF_FILES(nothing_is_followed_that_lies_in_the_way),
+        OF_FILES(a_template_keeps_none),
         OF_FILES(a_folder_that_others_may_write_in_or_a_link_is_refused_and_said),
     };
 
