@@ -72,6 +72,11 @@ const struct command command_table[] = {
       cmd_accept },
     { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
       "  --yes                 do not ask\n", cmd_retire },
+    { "key list", "", "the signer's keys: purpose, state, age, and what happens next", "", cmd_key_list },
+    { "key rotate", "", "let the next key sign tokens now, not only when its time has come", "", cmd_key_rotate },
+    { "key revoke", "KID|--all [--yes]", "a key is in wrong hands: drop it at once, and sign tokens with a new one",
+      "  --all                 every key that signs tokens: the signer's folder was read\n"
+      "  --yes                 do not ask\n", cmd_key_revoke },
     { "recovery show", "[--audit FILE]", "after the service's database was restored: what it lacked, who is not heard yet",
       "  --audit FILE          a log of virtid-tokend that was kept elsewhere (-: stdin): lists what operators\n"
       "                        said after the backup was made\n",

@@ -70,6 +70,14 @@ on_greeted(void *context)
     refresher_greeted(a->refresher, greeting.epoch, greeting.utc_offset_ms);
 }
 
+static void
+on_stale(void *context)
+{
+    struct agent *a = context;
+
+    refresher_stale(a->refresher);
+}
+
 static int
 start_proving(struct agent *a, const struct conf *conf, struct error *err)
 {
@@ -84,6 +92,7 @@ start_proving(struct agent *a, const struct conf *conf, struct error *err)
     struct guest_channel_options channel = { .where = conf_text(conf, "agent.channel"),
                                              .on_hello = on_hello,
                                              .on_greeted = on_greeted,
+                                             .on_stale = on_stale,
                                              .context = a };
 
     if (!prover.direct && strcmp(transport, "channel") != 0)

@@ -185,6 +185,10 @@ take_frame(struct guest_channel *c, const struct frame *frame, int64_t now)
     }
     if (!c->up || frame->session != c->greeting.session)
         return;
+    if (frame->type == FRAME_STALE) {
+        c->stale_now = true;
+        return;
+    }
     if (frame->type == FRAME_SIG || frame->type == FRAME_NO || frame->type == FRAME_SYNCED) {
         take_answer(c, frame);
         return;
@@ -349,6 +353,12 @@ run(void *context)
             c->options.on_greeted(c->options.context);
             pthread_mutex_lock(&c->lock);
         }
+        if (c->stale_now && c->options.on_stale) {
+            pthread_mutex_unlock(&c->lock);
+            c->options.on_stale(c->options.context);
+            pthread_mutex_lock(&c->lock);
+        }
+        c->stale_now = false;
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;

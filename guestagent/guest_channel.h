@@ -41,6 +41,8 @@ struct guest_channel_options {
                     struct error *err);
     /* Runs after an accepted HELLO, without the channel's lock. */
     void (*on_greeted)(void *context);
+    /* Likewise, when the host says that a key was revoked, and other tokens are to be had. May be NULL. */
+    void (*on_stale)(void *context);
     void *context;
 };
 

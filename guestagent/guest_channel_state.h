@@ -24,7 +24,7 @@ struct guest_channel {
     pthread_cond_t changed; /* CLOCK_MONOTONIC */
 
     /* Under the lock. */
-    bool stop, up, greet_again, greeted_now;
+    bool stop, up, greet_again, greeted_now, stale_now;
     struct greeting greeting;
     struct error port_error; /* why there is no greeting */
     enum want ask;

@@ -86,7 +86,7 @@ refresh(struct refresher *r, const char *audience)
     struct proof_token token = { 0 };
     struct error failure = { 0 };
     struct cached_token *t;
-    int64_t now;
+    int64_t now, stale_before = r->cache.stale_ms;
     bool changed;
 
     pthread_mutex_unlock(&r->lock);
@@ -105,6 +105,8 @@ refresh(struct refresher *r, const char *audience)
                    (long long)token.expires_in, (unsigned long long)token.epoch);
         if (t)
             token_cache_put(&r->cache, t, &token, dice());
+        if (t && r->cache.stale_ms != stale_before) /* said meanwhile: which key it is of nobody knows */
+            t->refresh_at_ms = 0;
     } else {
         if (changed) /* the same trouble every few seconds is one line, not a thousand */
             log_error(&failure, "event=proof-failed audience=%s", audience);
@@ -224,6 +226,19 @@ refresher_greeted(struct refresher *r, uint64_t epoch, int64_t utc_offset_ms)
     pthread_mutex_lock(&r->lock);
     token_cache_greeted(&r->cache, epoch, utc_offset_ms);
     say_changed(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void
+refresher_stale(struct refresher *r)
+{
+    int64_t now = clock_monotonic_ms();
+
+    pthread_mutex_lock(&r->lock);
+    if (token_cache_stale(&r->cache, now)) {
+        log_notice("event=tokens-stale a key was revoked: getting new ones");
+        pthread_cond_broadcast(&r->changed);
+    }
     pthread_mutex_unlock(&r->lock);
 }
 

@@ -34,6 +34,8 @@ DEFINE_CLEANUP(struct refresher *, refresher_free);
 int refresher_prefetch(struct refresher *refresher, const char *const *audiences, size_t n, struct error *err);
 /* A HELLO was accepted: try again at once. */
 void refresher_greeted(struct refresher *refresher, uint64_t epoch, int64_t utc_offset_ms);
+/* The host says that the tokens at hand are of a key that was revoked: get others.  Heard once in STALE_EVERY_MS. */
+void refresher_stale(struct refresher *refresher);
 /*
  * A valid token, from the cache or by a proof: a copy, not NUL-terminated, and the seconds it still
  * lives.  Fails at once with the last reason while the next attempt is still to come, but

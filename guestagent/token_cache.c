@@ -166,6 +166,17 @@ token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offse
     }
 }
 
+bool
+token_cache_stale(struct token_cache *cache, int64_t now)
+{
+    if (cache->stale_ms != 0 && now < cache->stale_ms + STALE_EVERY_MS)
+        return false;
+    cache->stale_ms = now;
+    for (size_t i = 0; i < TOKEN_CACHE_MAX; i++)
+        cache->tokens[i].refresh_at_ms = 0;
+    return true;
+}
+
 struct cached_token *
 token_cache_due(struct token_cache *cache, int64_t now, int64_t *ret_next)
 {

@@ -19,6 +19,7 @@ enum {
     TOKEN_CACHE_MAX = 64,
     TOKEN_WANTED_MS = 15 * 60 * 1000, /* refreshed this long after it was last asked for */
     BACKOFF_FIRST_MS = 1000,
+    STALE_EVERY_MS = 30000, /* a host that says so all the time costs no more than that */
     BACKOFF_LAST_MS = 300000,
     PATIENCE_MS = 10000, /* a host daemon or service that is restarted is back by then */
 };
@@ -40,6 +41,7 @@ struct token_cache {
     uint64_t epoch; /* the last greeting's; 0: none had one yet */
     uint64_t put;   /* tokens so far */
     int64_t utc_offset_ms;
+    int64_t stale_ms; /* token_cache_stale() was heard then; 0: never */
     /* Of attempts that never reached a decision: no channel, no service, no TPM. */
     unsigned failures;
     int64_t retry_at_ms, failing_since_ms;
@@ -72,6 +74,9 @@ void token_cache_fail(struct token_cache *cache, struct cached_token *t,
 /* A new greeting: what failed is tried again at once, tokens of another epoch are refreshed. Epoch 0 is a host
  * that has just begun to ask for the lease: no new run. */
 void token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offset_ms);
+/* The tokens at hand are of a key that was revoked: due at once, and served until there are others, since a verifier may
+ * not know yet.  False: said again too soon. */
+bool token_cache_stale(struct token_cache *cache, int64_t now);
 /*
  * The entry that is to be refreshed now, or NULL and *ret_next: when to look again (INT64_MAX: when something
  * changes).  Forgets tokens nobody wants any more.

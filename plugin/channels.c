@@ -223,3 +223,16 @@ channels_hello_all(struct hostd *hostd)
             channels_consider(vm);
     }
 }
+
+void
+channels_tell_stale(struct hostd *hostd, int64_t since_ms)
+{
+    if (since_ms == 0 || since_ms == hostd->tokens_since_ms)
+        return;
+    hostd->tokens_since_ms = since_ms;
+    log_notice("event=key-revoked guests get new tokens");
+    for (struct vm *vm = hostd->vms; vm; vm = vm->next) {
+        if (vm->channel)
+            host_channel_stale(vm->channel);
+    }
+}

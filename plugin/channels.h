@@ -12,3 +12,5 @@
 void channels_consider(struct vm *vm);
 /* New bundle or identity: everybody hears HELLO. */
 void channels_hello_all(struct hostd *hostd);
+/* A key that signs tokens was revoked at this time (0: not lately): every agent is told, once. */
+void channels_tell_stale(struct hostd *hostd, int64_t since_ms);

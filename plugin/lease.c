@@ -10,6 +10,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/log.h"
+#include "plugin/channels.h"
 #include "plugin/hook_health.h"
 #include "plugin/modes.h"
 #include "plugin/no_right.h"
@@ -356,6 +357,7 @@ request_is_done(void *context)
         hostd->must_join = hostd->told_end = hostd->dismissed = false;
     if (r->job.has_clock)
         service_take_clock(hostd, r->job.ahead_ms);
+    channels_tell_stale(hostd, r->job.tokens_since_ms);
     take_results(r);
     receipts_show(hostd);
     /* A refusal of the whole request (our certificate, a bad clock) is as good as no service. */

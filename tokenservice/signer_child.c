@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,14 +32,16 @@ choose_user(const char *user, struct process_spawn *spawn, struct error *err)
 
 int
 signer_child_start(const char *program, const char *key_dir, const char *user,
-                   int *ret_fd, pid_t *ret_pid, struct error *err)
+                   int rotate_days, int *ret_fd, pid_t *ret_pid, struct error *err)
 {
-    const char *const argv[] = { program, "--fd", "3", "--key-dir", key_dir, NULL };
+    char days[16];
+    const char *const argv[] = { program, "--fd", "3", "--key-dir", key_dir, "--rotate-days", days, NULL };
     struct process_spawn spawn = PROCESS_SPAWN(argv);
     CLEANUP(fd_close) int ours = -1;
     CLEANUP(fd_close) int theirs = -1;
     int pair[2];
 
+    snprintf(days, sizeof days, "%d", rotate_days);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return error_sys(err, errno, "socketpair");
     ours = pair[0];

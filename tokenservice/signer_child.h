@@ -9,8 +9,8 @@
 #include "lib/common/error.h"
 
 /*
- * Starts `program --fd 3 --key-dir key_dir`; as root it becomes `user`.  It ends when
+ * Starts `program --fd 3 --key-dir key_dir --rotate-days rotate_days`; as root it becomes `user`.  It ends when
  * our end is closed.  *ret_fd and *ret_pid are the caller's.
  */
 int signer_child_start(const char *program, const char *key_dir, const char *user,
-                       int *ret_fd, pid_t *ret_pid, struct error *err);
+                       int rotate_days, int *ret_fd, pid_t *ret_pid, struct error *err);

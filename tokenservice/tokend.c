@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +29,14 @@
 #include "lib/common/process.h"
 #include "lib/http/http_server.h"
 #include "tokenservice/api/route.h"
+#include "tokenservice/api/signing_keys.h"
 #include "tokenservice/listen_address.h"
 #include "tokenservice/server_cert.h"
 #include "tokenservice/signer_child.h"
 
 enum {
     SIGNER_END_MS = 3000,
-    LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over? */
+    LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over, or a key's? */
     RENEW_AGAIN_MS = 60 * 1000,
     LISTENERS = 4,
     OWN_DESCRIPTORS = 64, /* store, signer, loop, listeners, log */
@@ -65,6 +67,7 @@ struct tokend {
     struct http_server *server;
     struct server_cert cert,
         next_cert; /* next: made by the worker, put in by the loop */
+    atomic_bool looking; /* at the keys that sign tokens: the worker is asked once at a time */
     bool renewing;
     int64_t no_renewal_before_ms;
     struct error end;
@@ -180,7 +183,7 @@ prepare_process(struct tokend *t, int *ret_signer, struct error *err)
         make_folder(t->conf->state_dir, 0700, uid, gid, err) < 0 ||
         lock_state(t, err) < 0 || listen_all(t, uid, gid, err) < 0 ||
         signer_child_start(t->conf->signer_program, t->conf->key_dir,
-                           t->conf->signer_user, ret_signer, &t->signer, err) < 0 ||
+                           t->conf->signer_user, t->conf->rotate_days, ret_signer, &t->signer, err) < 0 ||
         process_become(t->conf->service_user, err) < 0)
         return -1;
     return 0;
@@ -359,10 +362,38 @@ make_next_cert(void *arg)
     event_active(t->on_renewed, 0, 0);
 }
 
+/* On the worker. */
+static void
+look_at_keys(void *arg)
+{
+    struct tokend *t = arg;
+    struct error err = { 0 };
+
+    if (signing_keys_look(&t->service, &err) < 0) {
+        log_error(&err, "keys that sign tokens");
+        if (store_failed(t->service.store))
+            broken(&err);
+    }
+    atomic_store(&t->looking, false);
+}
+
+static void
+look_at_keys_again(struct tokend *t)
+{
+    struct error err = { 0 };
+
+    if (atomic_exchange(&t->looking, true))
+        return;
+    if (http_server_post(t->server, look_at_keys, t, &err) < 0) {
+        atomic_store(&t->looking, false);
+        log_error(&err, "keys that sign tokens");
+    }
+}
+
 /* By the clock, not by a timer: a machine that slept has an old certificate when it
  * wakes. */
 static void
-renew_if_due(evutil_socket_t fd, short what, void *arg)
+look_at_clock(evutil_socket_t fd, short what, void *arg)
 {
     struct tokend *t = arg;
     int64_t now = clock_monotonic_ms();
@@ -370,6 +401,7 @@ renew_if_due(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    look_at_keys_again(t);
     if (t->renewing || now < t->no_renewal_before_ms ||
         clock_realtime_ms() / 1000 < t->cert.renew_after)
         return;
@@ -427,7 +459,7 @@ make_loop(struct tokend *t, struct error *err)
                   err) < 0 ||
         add_event(&t->on_child, t->base, SIGCHLD, EV_SIGNAL | EV_PERSIST, child_ended,
                   t, NULL, err) < 0 ||
-        add_event(&t->on_look, t->base, -1, EV_TIMEOUT | EV_PERSIST, renew_if_due, t,
+        add_event(&t->on_look, t->base, -1, EV_TIMEOUT | EV_PERSIST, look_at_clock, t,
                   &look, err) < 0 ||
         add_event(&t->on_renewed, t->base, -1, 0, renewed, t, NULL, err) < 0)
         return -1;

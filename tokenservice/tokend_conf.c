@@ -15,6 +15,7 @@ static const struct conf_key KEYS[] = {
     { "service.key_dir", CONF_TEXT, "/var/lib/virtid-signer" },
     { "service.enrol", CONF_TEXT, "open" },
     { "service.test", CONF_BOOL, "no" },
+    { "service.rotate_days", CONF_INT, "30" },
     { "service.signer_program", CONF_TEXT, VIRTID_LIBEXECDIR "/virtid-signer" },
     { "listen.public", CONF_TEXT, "0.0.0.0:8443" },
     { "listen.hosts", CONF_TEXT, "0.0.0.0:8444" },
@@ -46,6 +47,9 @@ check(struct tokend_conf *c, struct error *err)
                          "[service] enrol: open or placed, not \"%s\"", enrol);
     if (strlen(advertised) >= sizeof c->hosts_advertised || strpbrk(advertised, ", \t"))
         return error_set(err, ERROR_INPUT, "[listen] hosts_advertised: not HOST:PORT");
+    if (conf_int(c->file, "service.rotate_days") < 1 || conf_int(c->file, "service.rotate_days") > 365)
+        return error_set(err, ERROR_INPUT, "[service] rotate_days: 1 to 365");
+    c->rotate_days = (int)conf_int(c->file, "service.rotate_days");
     c->enrol_placed = strcmp(enrol, "placed") == 0;
     strcpy(c->hosts_advertised, advertised);
     return 0;

@@ -177,6 +177,15 @@ on_renewed(void *context)
         host_channel_hello(g->channel);
 }
 
+static void
+on_stale(void *context)
+{
+    struct sim_guest *g = context;
+
+    if (g->channel)
+        host_channel_stale(g->channel);
+}
+
 static int
 open_channel(struct sim_guest *g, struct error *err)
 {
@@ -302,6 +311,7 @@ start(struct sim_guest *g, int64_t deadline_ms, struct error *err)
     if (sim_host_acquire(g->host, &g->record.uuid, deadline_ms, &g->lease, err) < 0)
         return -1;
     g->lease->renewed = on_renewed;
+    g->lease->stale = on_stale;
     g->lease->context = g;
     if (provision(g, &tpm, err) < 0)
         return -1;
@@ -357,7 +367,7 @@ sim_guest_end(struct sim_guest *g)
         (void)unlink(g->channel_path);
     fd_close(g->listener);
     if (g->lease)
-        g->lease->renewed = NULL;
+        g->lease->renewed = g->lease->stale = NULL;
     free(g);
 }
 

@@ -41,6 +41,7 @@ struct sim_host {
     char boot[VM_UUID_TEXT];
     uint64_t seq;
     bool renewing, told_down;
+    int64_t tokens_since_ms; /* the revocation that guests were told of */
 };
 
 /* The job comes first, so that the thread's pointer is ours. */
@@ -236,6 +237,16 @@ take_result(struct sim_host *host, const struct lease_result *result, int64_t se
 }
 
 static void
+tell_stale(struct sim_host *host, int64_t since_ms)
+{
+    host->tokens_since_ms = since_ms;
+    for (struct sim_lease *lease = host->leases; lease; lease = lease->next) {
+        if (lease->stale)
+            lease->stale(lease->context);
+    }
+}
+
+static void
 take_report(struct sim_host *host, const struct enroll_job *job)
 {
     struct error why = job->error;
@@ -247,6 +258,8 @@ take_report(struct sim_host *host, const struct enroll_job *job)
     host->told_down = job->failed < 0;
     for (size_t i = 0; job->failed == 0 && i < job->n_results; i++)
         take_result(host, &job->results[i], job->sent_ms);
+    if (job->tokens_since_ms != 0 && job->tokens_since_ms != host->tokens_since_ms)
+        tell_stale(host, job->tokens_since_ms);
 }
 
 static void

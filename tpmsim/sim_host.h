@@ -26,6 +26,7 @@ struct sim_lease {
     int64_t until_ms; /* clock_monotonic_ms */
     void (*renewed)(
         void *context); /* it has a new epoch, or counts again; may be NULL */
+    void (*stale)(void *context); /* a key was revoked: its guest gets new tokens; may be NULL */
     void *context;
     struct sim_lease *next;
 };

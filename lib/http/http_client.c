@@ -348,6 +348,21 @@ http_client_date(struct http_client *client, int64_t *ret_seconds)
 }
 
 int
+http_client_number(struct http_client *client, const char *name, int64_t *ret)
+{
+    struct curl_header *header;
+    size_t digits;
+
+    if (curl_easy_header(client->curl, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        return -1;
+    digits = strspn(header->value, "0123456789");
+    if (digits == 0 || digits > 18 || header->value[digits] != '\0')
+        return -1;
+    *ret = strtoll(header->value, NULL, 10);
+    return 0;
+}
+
+int
 http_client_problem(struct http_client *client, int status, const struct buf *body,
                     struct error *err)
 {

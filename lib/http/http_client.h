@@ -54,4 +54,6 @@ int http_client_json(struct http_client *client, const char *method, const char 
 long http_client_max_age(struct http_client *client);
 /* The time of day that the last answer carries, in seconds since 1970; -1: it carries none. */
 int http_client_date(struct http_client *client, int64_t *ret_seconds);
+/* A header of the last answer that is a number of 1 to 18 digits; -1: there is none. */
+int http_client_number(struct http_client *client, const char *name, int64_t *ret);
 void http_client_timeout(struct http_client *client, long timeout_ms);

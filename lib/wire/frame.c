@@ -146,7 +146,7 @@ frame_next(struct frame_reader *r, struct frame *ret)
         if (r->bytes.len < whole)
             return false;
         r->lost = false;
-        if (h.type < FRAME_WHO || h.type > FRAME_STATUS) {
+        if (h.type < FRAME_WHO || h.type > FRAME_STALE) {
             buf_drop(&r->bytes, whole);
             continue;
         }

@@ -32,6 +32,7 @@ enum frame_type {
     FRAME_CLOSE = 11, /* both: F(reason text) */
     FRAME_ACK = 12,   /* both: F(bytes consumed(4)): window update of DATA */
     FRAME_STATUS = 13,/* guest: F(word, text): last outcome, for `virtid why`; hostile text */
+    FRAME_STALE = 14, /* host: empty; a key was revoked: get other tokens than those at hand */
 };
 
 struct frame {

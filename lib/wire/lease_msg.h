@@ -9,6 +9,9 @@
  */
 #pragma once
 
+/* Header of an answer to a report: a key was revoked at that time (ms); guests get new tokens. */
+#define HTTP_TOKENS_SINCE "Virtid-Tokens-Since"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

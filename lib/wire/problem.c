@@ -36,6 +36,7 @@ static const struct problem table[] = {
     { "moving", 409, "The VM is being moved", "wait until the migration has ended" },
     { "grace", 503, "The service has just started and waits for the hosts", "wait one lease time (60 s)" },
     { "recovery", 503, "The service works with a restored database: nobody is enrolled and nothing is placed", "`virtid recovery show`, then `virtid recovery finish`" },
+    { "key-young", 409, "The next key was not published long enough", "wait as long as it says; `virtid key revoke KID` does not wait" },
     { "clock", 503, "The service's clock is behind its newest record", "set its clock; if it is right and was ahead before, start virtid-tokend once with --accept-clock" },
     { "claimed", 409, "Another host claimed this VM first", "`virtid why DOMAIN` names it; `virtid place DOMAIN HOST` settles it" },
     { "not-placed", 403, "The VM is not for this host", "`virtid place DOMAIN HOST`; to move it while it runs, `virtid pool set` takes the host into its pool" },

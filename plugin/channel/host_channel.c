@@ -145,6 +145,13 @@ host_channel_hello(struct host_channel *c)
     send_frame(c, FRAME_HELLO, payload.data, payload.len);
 }
 
+void
+host_channel_stale(struct host_channel *c)
+{
+    if (c->status.state == HOST_CHANNEL_READY)
+        send_frame(c, FRAME_STALE, NULL, 0);
+}
+
 /* ---- what the guest says ---- */
 
 static void
@@ -393,6 +400,7 @@ take_frame(struct host_channel *c, const struct frame *frame)
     case FRAME_SIG:
     case FRAME_NO:
     case FRAME_SYNCED:
+    case FRAME_STALE:
         break; /* not for a guest to say */
     }
 }

@@ -87,6 +87,8 @@ DEFINE_CLEANUP(struct host_channel *, host_channel_free);
 
 /* A new session: after a new epoch, a new bundle. */
 void host_channel_hello(struct host_channel *channel);
+/* A key that signs tokens was revoked: the agent gets new tokens.  One that is not READY is told nothing. */
+void host_channel_stale(struct host_channel *channel);
 /* The answer to owner.sync: NULL done, or the word why not (at most 30 characters). */
 void host_channel_synced(struct host_channel *channel, uint64_t session, const char *problem);
 void host_channel_status(const struct host_channel *channel, struct host_channel_status *ret);

@@ -21,7 +21,7 @@ struct enroll {
     const struct host_identity *identity;
     struct http_client *http;
     bool has_clock;
-    int64_t ahead_ms;
+    int64_t ahead_ms, tokens_since_ms;
     int64_t plain_until_ms; /* the service is an older one: only what that reads is told meanwhile */
 };
 
@@ -105,6 +105,12 @@ enroll_clock(const struct enroll *enroll, int64_t *ret_ahead_ms)
     return enroll->has_clock;
 }
 
+int64_t
+enroll_tokens_since(const struct enroll *enroll)
+{
+    return enroll->tokens_since_ms;
+}
+
 static int
 send_report(struct enroll *enroll, const struct lease_report *report, long timeout_ms,
             struct lease_result *ret, size_t max, size_t *ret_n, struct error *err)
@@ -116,6 +122,7 @@ send_report(struct enroll *enroll, const struct lease_report *report, long timeo
     int status;
 
     enroll->has_clock = false;
+    enroll->tokens_since_ms = 0;
     print_url(enroll, "/v1/host/report", url);
     http_client_timeout(enroll->http, timeout_ms);
     if (lease_report_encode(report, &body, err) < 0 ||
@@ -123,6 +130,7 @@ send_report(struct enroll *enroll, const struct lease_report *report, long timeo
                          body.len, &status, &answer, err) < 0)
         return error_wrap(err, "token service %s: report", enroll->identity->service);
     take_clock(enroll, sent_ms, clock_realtime_ms());
+    (void)http_client_number(enroll->http, HTTP_TOKENS_SINCE, &enroll->tokens_since_ms);
     if (status != 200) {
         http_client_problem(enroll->http, status, &answer, err);
         return error_wrap(err, "token service %s: report", enroll->identity->service);

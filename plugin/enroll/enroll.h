@@ -58,6 +58,9 @@ int enroll_pull(struct enroll *enroll, uint64_t after, struct lease_pull *ret, s
  */
 bool enroll_clock(const struct enroll *enroll, int64_t *ret_ahead_ms);
 
+/* When a key that signs tokens was revoked, as the last answer to a report said; 0: not lately. */
+int64_t enroll_tokens_since(const struct enroll *enroll);
+
 /* An EK certificate for this VM; the caller holds its lease in `epoch`. */
 int enroll_ek_cert(struct enroll *enroll, const struct vm_uuid *uuid, uint64_t epoch,
                    const uint8_t *ek, size_t ek_len, uint8_t ret_der[static ENROLL_CERT_MAX],

@@ -61,6 +61,7 @@ run_kind(struct enroll_thread *t, struct enroll_job *job)
     failed = enroll_report(t->enroll, &job->report, job->timeout_ms, job->results, LEASE_VMS_MAX,
                            &job->n_results, &job->error);
     job->has_clock = enroll_clock(t->enroll, &job->ahead_ms);
+    job->tokens_since_ms = enroll_tokens_since(t->enroll);
     return failed;
 }
 

@@ -1,5 +1,6 @@
 /*
- * keys_faults_test.c - `virtid-signer --init` on a disk that fails at each call: all keys or none
+ * keys_faults_test.c - the signer's folder on a disk that fails at each call: `virtid-signer --init` makes all keys or
+ * none; keys that sign tokens turn, or stay as they were
  */
 #include "config.h"
 
@@ -14,14 +15,16 @@
 #include <cmocka.h>
 
 #include "lib/common/clock.h"
+#include "lib/common/fdio.h"
 #include "tests/faults/fault.h"
 #include "tests/faults/fault_run.h"
 #include "tokenservice/mint/signer_init.h"
 #include "tokenservice/mint/signer_keys.h"
+#include "tokenservice/mint/signer_turn.h"
 
 struct keys_acks {
     bool made;
-    char kid[64];
+    char kid[MINT_KID_MAX + 1];
 };
 
 static void
@@ -86,6 +89,183 @@ keys_check(const char *folder, const void *acks)
 
 static const struct fault_case INIT = { .name = "init", .work = init_work, .check = keys_check, .decides = "sd" };
 
+/* ---- the ring turns: by time, by an operator, in an emergency ---- */
+
+enum { T0 = 1700000000, DAY = 86400, STEPS = 5 };
+
+/* After each step: which key signed, which was next, which must never come back. */
+struct turn_acks {
+    unsigned done;
+    char active[MINT_KID_MAX + 1], next[MINT_KID_MAX + 1], revoked[MINT_KID_MAX + 1];
+};
+
+static void
+make_folder(const char *folder)
+{
+    struct keys_acks ignored = { .made = false };
+
+    assert_int_equal(init_work(folder, &ignored), 0);
+}
+
+static bool
+has_kid(const struct signer_keys *keys, const char *kid)
+{
+    return strstr(keys->info.jwks, kid) != NULL;
+}
+
+static int
+do_step(struct signer_keys *keys, unsigned step, struct error *err)
+{
+    int64_t now = T0 + (int64_t)step * 31 * DAY;
+
+    signer_tick(keys, now, now);
+    if (step == 2)
+        return signer_rotate(keys, err);
+    if (step == 3)
+        return signer_revoke(keys, keys->info.kid, err);
+    return keys->trouble.code == ERROR_NONE ? 0 : -1;
+}
+
+static void
+acknowledge(struct turn_acks *a, const struct signer_keys *keys, unsigned step, const char *before)
+{
+    const struct ring_key *next = key_ring_find(&keys->ring, MINT_KEY_NEXT);
+
+    if (step == 3)
+        strcpy(a->revoked, before);
+    strcpy(a->active, keys->info.kid);
+    strcpy(a->next, next ? next->kid : "");
+    a->done = step + 1;
+}
+
+static int
+turn_work(const char *folder, void *acks)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
+    struct turn_acks *a = acks;
+    struct error err = { 0 };
+    char path[128], before[MINT_KID_MAX + 1];
+
+    keys_dir(folder, path);
+    if (signer_keys_load(path, &keys, &err) < 0)
+        return -1;
+    keys->interval = 30 * DAY;
+    for (unsigned step = a->done; step < STEPS; step++) {
+        signer_tick(keys, T0 + (int64_t)step * 31 * DAY, T0 + (int64_t)step * 31 * DAY);
+        strcpy(before, keys->info.kid);
+        if (do_step(keys, step, &err) < 0 && strcmp(err.problem, "key-young") != 0)
+            return -1;
+        acknowledge(a, keys, step, before);
+    }
+    return 0;
+}
+
+static void
+turn_check(const char *folder, const void *acks)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
+    const struct turn_acks *a = acks;
+    struct error err = { 0 };
+    char path[128];
+
+    keys_dir(folder, path);
+    if (signer_keys_load(path, &keys, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_in_range(keys->ring.n, 1, KEY_RING_MAX);
+    if (a->revoked[0])
+        assert_false(has_kid(keys, a->revoked));
+    /* What signed is there still, or was revoked by the step that was cut; what signs now was known before, or is
+     * the fresh one of that step. */
+    if (a->done > 0 && !(a->done == 3 && !has_kid(keys, a->active)) && a->done < STEPS)
+        assert_true(has_kid(keys, a->active) || has_kid(keys, a->next));
+    if (a->done > 0 && a->done != 3)
+        assert_true(strcmp(keys->info.kid, a->active) == 0 || strcmp(keys->info.kid, a->next) == 0);
+}
+
+/* A sync that fails in one half of the file is made up for: it need not refuse. */
+static const struct fault_case TURN = { .name = "turn", .prepare = make_folder, .work = turn_work, .check = turn_check };
+
+/* ---- a folder of an earlier version, with its one key ---- */
+
+static char old_kid[MINT_KID_MAX + 1];
+
+static void
+make_old_folder(const char *folder)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
+    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX);
+    struct error err = { 0 };
+    char path[128], file[192];
+
+    make_folder(folder);
+    keys_dir(folder, path);
+    assert_int_equal(signer_keys_load(path, &keys, &err), 0);
+    strcpy(old_kid, keys->info.kid);
+    snprintf(file, sizeof file, "%s/" SIGNER_FILE_TOKEN, path);
+    assert_int_equal(key_to_pem(keys->token, &pem, &err), 0);
+    assert_int_equal(file_replace(file, pem.data, pem.len, 0600, &err), 0);
+    snprintf(file, sizeof file, "%s/" SIGNER_FILE_TOKENS, path);
+    assert_int_equal(unlink(file), 0);
+}
+
+static int
+take_over_work(const char *folder, void *acks)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
+    struct keys_acks *a = acks;
+    struct error err = { 0 };
+    char path[128];
+
+    keys_dir(folder, path);
+    if (signer_keys_load(path, &keys, &err) < 0)
+        return -1;
+    a->made = strcmp(keys->info.kid, old_kid) == 0;
+    return a->made ? 0 : -1;
+}
+
+static void
+take_over_check(const char *folder, const void *acks)
+{
+    struct keys_acks again = { .made = false };
+
+    (void)acks;
+    assert_int_equal(take_over_work(folder, &again), 0);
+}
+
+static const struct fault_case TAKE_OVER = { .name = "take over",
+                                             .prepare = make_old_folder,
+                                             .work = take_over_work,
+                                             .check = take_over_check,
+                                             .decides = "s" };
+
+static void
+keys_that_turn_are_whole_after_a_kill_at_any_write(void **state)
+{
+    (void)state;
+    assert_int_equal(fault_run_crashes(&TURN).violations, 0);
+}
+
+static void
+keys_that_turn_are_whole_after_a_failure_of_any_call(void **state)
+{
+    (void)state;
+    assert_int_equal(fault_run_errors(&TURN).violations, 0);
+}
+
+static void
+an_old_key_is_taken_over_through_a_kill_at_any_write(void **state)
+{
+    (void)state;
+    assert_int_equal(fault_run_crashes(&TAKE_OVER).violations, 0);
+}
+
+static void
+an_old_key_is_taken_over_through_a_failure_of_any_call(void **state)
+{
+    (void)state;
+    assert_int_equal(fault_run_errors(&TAKE_OVER).violations, 0);
+}
+
 static void
 init_that_is_killed_at_any_write_begins_anew(void **state)
 {
@@ -134,6 +314,10 @@ main(void)
         cmocka_unit_test(init_that_is_killed_at_any_write_begins_anew),
         cmocka_unit_test(init_that_fails_at_any_call_begins_anew),
         cmocka_unit_test(init_on_a_full_disk_begins_anew),
+        cmocka_unit_test(keys_that_turn_are_whole_after_a_kill_at_any_write),
+        cmocka_unit_test(keys_that_turn_are_whole_after_a_failure_of_any_call),
+        cmocka_unit_test(an_old_key_is_taken_over_through_a_kill_at_any_write),
+        cmocka_unit_test(an_old_key_is_taken_over_through_a_failure_of_any_call),
     };
 
     return cmocka_run_group_tests_name("keys_faults", tests, set_up, tear_down);

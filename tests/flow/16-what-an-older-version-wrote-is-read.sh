@@ -72,9 +72,15 @@ ADMIN=$base/run/admin.sock
 ten_minutes_later
 before=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["vms"][0]["epoch"])' "$base/vms.json")
 
+x=$(openssl pkey -in "$base/keys/token.pem" -pubout -outform DER | tail -c 64 | head -c 32 | base64 | tr '+/' '-_' | tr -d '=\n')
 check these_files_are_of_the_first_schema test "$(schema)" = 1
 if service_start; then ok the_service_opens_them; else not_ok the_service_opens_them; fi
 check it_brings_the_schema_up_to_date test "$(schema)" -gt 1
+published() { curl -sS --max-time 20 --cacert "$base/etc/ca.pem" https://127.0.0.1:18443/.well-known/jwks.json; }
+check its_key_is_published_still sh -c 'printf %s "$1" | grep -F -- "\"x\":\"$2\""' - "$(published)" "$x"
+check with_the_one_that_comes_next test "$(published | grep -o '"kid"' | wc -l)" = 2
+check the_key_has_moved_into_the_ring test ! -e "$base/keys/token.pem" -a -s "$base/keys/token-keys"
+check and_signs_now sh -c '"$@" key list | grep "token *active .* retiring"' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN"
 check an_operator_sees_the_old_vms sh -c '"$@" list | grep web1' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN"
 "${AS[@]}" "$BUILD/virtid-hostd" --config "$base/hostd.conf" >/dev/null 2>"$base/host.log" &
 host_pid=$!

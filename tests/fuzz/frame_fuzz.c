@@ -23,7 +23,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort(); /* the reader promises room after all frames are taken */
         frame_feed(&r, data + at, n);
         while (frame_next(&r, &f)) {
-            if (f.len > FRAME_PAYLOAD_MAX || f.type < FRAME_WHO || f.type > FRAME_STATUS)
+            if (f.len > FRAME_PAYLOAD_MAX || f.type < FRAME_WHO || f.type > FRAME_STALE)
                 abort();
             for (size_t i = 0; i < f.len; i++)
                 sink ^= f.payload[i];

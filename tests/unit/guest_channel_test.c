@@ -10,6 +10,7 @@
 #include <pty.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,25 @@ static void
 greeted(void *context)
 {
     (void)context;
+}
+
+static atomic_int stale;
+
+static void
+count_stale(void *context)
+{
+    (void)context;
+    stale++;
+}
+
+static void
+say_stale(int host, uint64_t session)
+{
+    CLEANUP(buf_clear) struct buf out = BUF(64);
+    struct error err = { 0 };
+
+    frame_encode(FRAME_STALE, session, NULL, 0, &out);
+    assert_int_equal(fd_write_all(host, out.data, out.len, &err), 0);
 }
 
 static void
@@ -104,10 +124,46 @@ half_a_frame_of_a_host_that_went_away_is_forgotten(void **state)
     close(host);
 }
 
+/* In the session that it greeted with, and in no other. */
+static void
+a_word_of_a_revoked_key_is_passed_on(void **state)
+{
+    CLEANUP(guest_channel_free) struct guest_channel *c = NULL;
+    struct guest_channel_options options = { .on_hello = take_hello, .on_greeted = greeted, .on_stale = count_stale };
+    struct termios raw;
+    struct error err = { 0 };
+    char path[64];
+    int host, guest;
+
+    (void)state;
+    memset(&raw, 0, sizeof raw);
+    cfmakeraw(&raw);
+    raw.c_cc[VMIN] = 1;
+    assert_int_equal(openpty(&host, &guest, path, &raw, NULL), 0);
+    options.where = path;
+    assert_int_equal(guest_channel_new(&options, &c, &err), 0);
+    assert_int_equal(guest_channel_start(c, &err), 0);
+    say_stale(host, 11);
+    say_hello(host, 11);
+    assert_true(waits_for(c, 11));
+    say_stale(host, 9);
+    say_hello(host, 13);
+    assert_true(waits_for(c, 13));
+    assert_int_equal(stale, 0);
+    say_stale(host, 13);
+    for (int i = 0; i < 250 && stale == 0; i++)
+        usleep(20000);
+    assert_int_equal(stale, 1);
+    guest_channel_stop(c);
+    close(guest);
+    close(host);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_word_of_a_revoked_key_is_passed_on),
         cmocka_unit_test(half_a_frame_of_a_host_that_went_away_is_forgotten),
     };
 

@@ -23,6 +23,7 @@
 #include "lib/common/fdio.h"
 #include "lib/wire/transcript.h"
 #include "tokenservice/mint/signer.h"
+#include "tokenservice/mint/signer_turn.h"
 
 #define AUDIENCE "https://db.example"
 
@@ -46,6 +47,7 @@ serve(void *arg)
             return NULL;
         memcpy(the_mint.asked, packet, len);
         the_mint.asked_len = len;
+        signer_tick(the_mint.keys, clock_realtime_ms() / 1000, clock_monotonic_ms() / 1000);
         signer_answer(the_mint.keys, packet, len, clock_realtime_ms() / 1000, &answer);
         if (fd_send(signer_end, answer.data, answer.len, NULL, 0, &end) < 0)
             return NULL;

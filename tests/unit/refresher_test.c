@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -97,6 +98,31 @@ another_epoch_makes_every_token_due(void **state)
     token_cache_greeted(c, 2, 0);
     assert_ptr_equal(token_cache_due(c, 1001, &next), t);
     assert_true(token_cache_valid(c, t, 1001)); /* and still served */
+    token_cache_clear(c);
+    free(c);
+}
+
+static void
+tokens_of_a_revoked_key_are_due_at_once_and_served_until_then(void **state)
+{
+    struct token_cache *c = calloc(1, sizeof *c);
+    struct cached_token *t = token_cache_entry(c, "db", 0);
+    struct proof_token made = token("x", 1000, 0, 1), other = token("y", 2001, 0, 1);
+    int64_t next = 0;
+
+    (void)state;
+    t->prefetched = true;
+    token_cache_put(c, t, &made, 0);
+    assert_null(token_cache_due(c, 2000, &next));
+    assert_true(token_cache_stale(c, 2000));
+    assert_ptr_equal(token_cache_due(c, 2000, &next), t);
+    assert_true(token_cache_valid(c, t, 2000));
+    token_cache_put(c, t, &other, 0);
+    assert_null(token_cache_due(c, 2002, &next));
+    /* A host that says so all the time. */
+    assert_false(token_cache_stale(c, 2000 + STALE_EVERY_MS - 1));
+    assert_null(token_cache_due(c, 2000 + STALE_EVERY_MS - 1, &next));
+    assert_true(token_cache_stale(c, 2000 + STALE_EVERY_MS));
     token_cache_clear(c);
     free(c);
 }
@@ -291,6 +317,33 @@ one_proof_serves_many(void **state)
     assert_int_equal(proofs, 1);
 }
 
+static int
+slow_prove(void *context, const char *audience, struct proof_token *ret, struct error *err)
+{
+    struct refresher **r = context;
+
+    if (proofs == 0)
+        refresher_stale(*r);
+    return fake_prove(NULL, audience, ret, err);
+}
+
+static void
+a_proof_under_way_when_a_key_is_revoked_is_made_again(void **state)
+{
+    struct refresher *r = NULL;
+    struct refresher_options options = { slow_prove, NULL, &r };
+    struct error err = { 0 };
+
+    (void)state;
+    proofs = failures_left = 0;
+    assert_int_equal(refresher_new(&options, &r, &err), 0);
+    assert_true(get(r, "db", 5000, &err) > 290);
+    for (int i = 0; i < 250 && proofs < 2; i++)
+        usleep(20000);
+    assert_int_equal(proofs, 2);
+    refresher_free(r);
+}
+
 static void
 a_refusal_is_told_at_once_and_not_asked_again_at_once(void **state)
 {
@@ -380,6 +433,8 @@ main(void)
         cmocka_unit_test(waiting_doubles_from_one_second_to_five_minutes),
         cmocka_unit_test(a_token_ends_by_the_clock_or_by_the_hosts_time),
         cmocka_unit_test(another_epoch_makes_every_token_due),
+        cmocka_unit_test(tokens_of_a_revoked_key_are_due_at_once_and_served_until_then),
+        cmocka_unit_test(a_proof_under_way_when_a_key_is_revoked_is_made_again),
         cmocka_unit_test(a_token_whose_proof_was_overtaken_by_a_greeting_is_due_at_once),
         cmocka_unit_test(nothing_is_tried_before_the_service_wants_it),
         cmocka_unit_test(a_refusal_is_of_one_audience_and_a_silence_of_all),

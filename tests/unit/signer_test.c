@@ -101,7 +101,7 @@ keys_that_others_can_read_are_not_used(void **state)
     char path[128];
 
     (void)state;
-    snprintf(path, sizeof path, "%s/%s", the_mint.key_dir, SIGNER_FILE_TOKEN);
+    snprintf(path, sizeof path, "%s/%s", the_mint.key_dir, SIGNER_FILE_TOKENS);
     assert_int_equal(chmod(path, 0640), 0);
     assert_int_equal(signer_keys_load(the_mint.key_dir, &again, &the_mint.err), -1);
     assert_int_equal(the_mint.err.code, ERROR_DENIED);
@@ -114,14 +114,12 @@ one_key_for_two_purposes_is_not_used(void **state)
     CLEANUP(signer_keys_free) struct signer_keys *again = NULL;
     CLEANUP(buf_clear)
     struct buf token = BUF(SIGNER_PEM_MAX), receipt = BUF(SIGNER_PEM_MAX);
-    char token_path[128], receipt_path[128];
+    char receipt_path[128];
 
     (void)state;
-    snprintf(token_path, sizeof token_path, "%s/%s", the_mint.key_dir,
-             SIGNER_FILE_TOKEN);
     snprintf(receipt_path, sizeof receipt_path, "%s/%s", the_mint.key_dir,
              SIGNER_FILE_RECEIPT);
-    assert_int_equal(file_read(token_path, &token, &the_mint.err), 0);
+    assert_int_equal(key_to_pem(the_mint.keys->token, &token, &the_mint.err), 0);
     assert_int_equal(file_read(receipt_path, &receipt, &the_mint.err), 0);
     assert_int_equal(
         file_replace(receipt_path, token.data, token.len, 0600, &the_mint.err), 0);
@@ -161,6 +159,7 @@ no_answer_holds_a_private_key(void **state)
     const struct secret *masters[] = { the_mint.keys->nonce, the_mint.keys->activate,
                                        the_mint.keys->row };
     CLEANUP(buf_clear) struct buf all_answers = BUF(8 * MINT_PACKET_MAX);
+    struct mint_keys keys;
     struct identity_row row = mint_fixture_row();
     struct mint_token_request request = mint_fixture_request();
     uint8_t mac[ROW_MAC_LEN], scalar[KEY_PRIVATE_LEN], subkey[MINT_SUBKEY_LEN];
@@ -183,6 +182,10 @@ no_answer_holds_a_private_key(void **state)
                                  (uint64_t)the_mint.now / 3600, subkey, &the_mint.err),
                      0);
     buf_add(&all_answers, subkey, sizeof subkey);
+    assert_int_equal(mint_keys(the_mint.client, &keys, &the_mint.err), 0);
+    assert_int_equal(mint_keys_encode(&keys, &all_answers, &the_mint.err), 0);
+    for (size_t i = 0; i < the_mint.keys->ring.n; i++)
+        assert_not_in(&all_answers, the_mint.keys->ring.keys[i].scalar, KEY_PRIVATE_LEN);
     for (size_t i = 0; i < 4; i++) {
         key_private(all[i], scalar);
         assert_not_in(&all_answers, scalar, sizeof scalar);
@@ -406,7 +409,7 @@ unknown_operations_and_trailing_bytes_are_refused(void **state)
     for (unsigned op = 0; op < 256; op++) {
         uint8_t packet[4] = { 0, 1, (uint8_t)op, 0 };
 
-        if (op != MINT_INFO)
+        if (op != MINT_INFO && op != MINT_KEYS && op != MINT_ROTATE)
             assert_int_equal(mint_fixture_ask(packet, 3), ERROR_INPUT);
         assert_int_equal(mint_fixture_ask(packet, 4), ERROR_INPUT);
     }
@@ -415,12 +418,12 @@ unknown_operations_and_trailing_bytes_are_refused(void **state)
 
 /* 0: each try was refused; else the number of the one that was not. */
 static int
-try_to_break_out(const char *key_dir)
+try_to_break_out(const char *key_dir, int other_file)
 {
     struct error err = { 0 };
     char *argv[] = { NULL };
 
-    if (signer_sandbox(&err) < 0)
+    if (signer_sandbox(the_mint.keys->file.fd, &err) < 0)
         return 1;
     if (open(key_dir, O_RDONLY) >= 0 || errno != EPERM)
         return 2;
@@ -433,6 +436,8 @@ try_to_break_out(const char *key_dir)
     if (mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
         return 6;
+    if (pwrite(other_file, "x", 1, 0) >= 0 || errno != EPERM)
+        return 8;
     if (kill(getppid(), 0) == 0 || ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
         return 7;
     return 0;
@@ -448,7 +453,7 @@ behind_the_filter_nothing_can_be_opened_or_started(void **state)
     if (pid == 0)
         _exit(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0
                   ? 9
-                  : try_to_break_out(the_mint.key_dir));
+                  : try_to_break_out(the_mint.key_dir, open("/dev/null", O_WRONLY | O_CLOEXEC)));
     assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -502,7 +507,9 @@ the_program_does_all_of_it_behind_its_filter(void **state)
     struct buf sealed = BUF(ROW_MAX), token = BUF(MINT_TOKEN_MAX),
                cert = BUF(4 * MINT_CERT_MAX);
     CLEANUP(mint_free) struct mint *real = NULL;
+    CLEANUP(signer_keys_free) struct signer_keys *again = NULL;
     struct mint_token_request request = mint_fixture_request();
+    struct mint_keys keys;
     struct identity_row row = mint_fixture_row();
     uint8_t mac[ROW_MAC_LEN], subkey[MINT_SUBKEY_LEN];
     struct credential_ek rsa, p384;
@@ -530,8 +537,13 @@ the_program_does_all_of_it_behind_its_filter(void **state)
     assert_int_equal(mint_subkey(real, MINT_PURPOSE_ACTIVATE,
                                  (uint64_t)the_mint.now / 3600, subkey, &the_mint.err),
                      0);
+    /* Its keys too: this one is written to its file, and another is made. */
+    assert_int_equal(mint_keys_revoke(real, seen.kid, &keys, &the_mint.err), 0);
+    assert_string_not_equal(keys.kid, seen.kid);
     mint_free(STEAL(real));
     assert_int_equal(process_wait(pid, clock_monotonic_ms() + 30000, &the_mint.err), 0);
+    assert_int_equal(signer_keys_load(the_mint.key_dir, &again, &the_mint.err), 0);
+    assert_string_equal(again->info.kid, keys.kid);
 }
 
 static void

@@ -24,4 +24,5 @@ api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, a
     api_admin_vm_retire; /* retire.c */
 api_handler api_admin_pools, api_admin_pool_set, api_admin_pool_remove;
 api_handler api_admin_recovery, api_admin_recovery_finish;
+api_handler api_admin_keys, api_admin_keys_rotate, api_admin_keys_revoke;
 api_handler api_admin_audiences, api_admin_audience_put, api_admin_audience_remove;

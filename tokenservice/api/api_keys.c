@@ -11,6 +11,7 @@
 #include "lib/common/encode.h"
 #include "lib/crypto/hash.h"
 #include "tokenservice/api/api_body.h"
+#include "tokenservice/api/signing_keys.h"
 
 /* A static document with its ETag: 304 for who has it. */
 static int
@@ -26,7 +27,7 @@ answer_static(struct api_call *call, struct error *err)
     hex_encode(digest, 16, hex);
     snprintf(tag, sizeof tag, "\"%s\"", hex);
     snprintf(call->reply->headers, sizeof call->reply->headers,
-             "ETag: %s\r\nCache-Control: public, max-age=300\r\n", tag);
+             "ETag: %s\r\nCache-Control: public, max-age=%d\r\n", tag, JWKS_MAX_AGE_S);
     call->reply->status = 200;
     if (had && strcmp(had, tag) == 0) {
         call->reply->status = 304;

@@ -22,6 +22,7 @@
 #include "tokenservice/api/renewing.h"
 #include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
+#include "tokenservice/api/signing_keys.h"
 
 enum { RECEIPTS_ROOM = 36 * 1024 /* of one answer, which is JSON_TEXT_MAX at most */ };
 
@@ -464,6 +465,7 @@ api_report(struct service *s, struct api_call *call, struct error *err)
     }
     if (lease_results_encode(results, report->n_vms, &call->reply->body, err) < 0)
         return -1;
+    signing_keys_tell(s, call);
     call->reply->status = 200;
     return 0;
 }

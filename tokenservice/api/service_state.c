@@ -8,6 +8,7 @@
 
 #include "lib/common/log.h"
 #include "tokenservice/api/recovery.h"
+#include "tokenservice/api/signing_keys.h"
 
 /* What virtid-verify --connect asks for; every VM may. */
 static const struct store_audience CONNECT = {
@@ -154,7 +155,8 @@ service_start(struct service *s, struct error *err)
     if (rates_new(&s->rates, err) < 0 || pulls_new(s->clock_ms(), &s->pulls, err) < 0 ||
         mint_ask_info(s->mint, &s->info, err) < 0 || seal_nobody(s, err) < 0 ||
         store_audit_check(s->store, &s->newest_ms, err) < 0 ||
-        prepare_store(s, err) < 0 || accept_clock(s, err) < 0 || recovery_start(s, err) < 0)
+        prepare_store(s, err) < 0 || accept_clock(s, err) < 0 || recovery_start(s, err) < 0 ||
+        signing_keys_start(s, err) < 0)
         return -1;
     (void)service_check_clock(s, s->clock_ms(), &behind); /* says so in the log */
     return begin_grace(s, err);

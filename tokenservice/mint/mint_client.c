@@ -312,3 +312,40 @@ mint_subkey(struct mint *mint, enum mint_purpose purpose, uint64_t hour,
     explicit_bzero(mint->packet, sizeof mint->packet);
     return rc;
 }
+
+static int
+ask_keys(struct mint *mint, const struct mint_request *request, struct mint_keys *ret, struct error *err)
+{
+    struct fields answer;
+
+    if (ask(mint, request, &answer, err) < 0)
+        return -1;
+    return mint_keys_decode(answer.at, answer.left, ret, err) < 0 ? bad_answer(mint, err) : 0;
+}
+
+int
+mint_keys(struct mint *mint, struct mint_keys *ret, struct error *err)
+{
+    struct mint_request request = { .op = MINT_KEYS };
+
+    return ask_keys(mint, &request, ret, err);
+}
+
+int
+mint_keys_rotate(struct mint *mint, struct mint_keys *ret, struct error *err)
+{
+    struct mint_request request = { .op = MINT_ROTATE };
+
+    return ask_keys(mint, &request, ret, err);
+}
+
+int
+mint_keys_revoke(struct mint *mint, const char *kid, struct mint_keys *ret, struct error *err)
+{
+    struct mint_request request = { .op = MINT_REVOKE };
+
+    if (strlen(kid) >= sizeof request.kid)
+        return error_problem(err, ERROR_MISSING, "not-found", "no key has this name");
+    strcpy(request.kid, kid);
+    return ask_keys(mint, &request, ret, err);
+}

@@ -15,7 +15,7 @@ refuse(struct error *err, const char *what)
 static int
 check_bounds(const struct mint_request *r, struct error *err)
 {
-    if (r->op < MINT_INFO || r->op > MINT_SUBKEY)
+    if (r->op < MINT_INFO || r->op > MINT_REVOKE)
         return refuse(err, "unknown operation");
     if (r->public_len > sizeof r->public_)
         return refuse(err, "public key too long");
@@ -44,6 +44,11 @@ mint_request_encode(const struct mint_request *r, struct buf *into, struct error
     fields_add_u8(into, (uint8_t)r->op);
     switch (r->op) {
     case MINT_INFO:
+    case MINT_KEYS:
+    case MINT_ROTATE:
+        break;
+    case MINT_REVOKE:
+        fields_add_text(into, r->kid);
         break;
     case MINT_CERTIFY:
         fields_add_u8(into, (uint8_t)r->kind);
@@ -139,7 +144,11 @@ decode_members(struct fields *f, struct mint_request *r, struct error *err)
 {
     switch (r->op) {
     case MINT_INFO:
+    case MINT_KEYS:
+    case MINT_ROTATE:
         return 0;
+    case MINT_REVOKE:
+        return fields_take_text(f, 0, sizeof r->kid - 1, r->kid, err);
     case MINT_CERTIFY:
         return decode_certify(f, r, err);
     case MINT_ROW_MAC:
@@ -168,7 +177,7 @@ mint_request_decode(const uint8_t *bytes, size_t len, struct mint_request *ret,
         return refuse(err, "too long");
     if (fields_take_u8(&f, &op, err) < 0)
         return -1;
-    if (op < MINT_INFO || op > MINT_SUBKEY)
+    if (op < MINT_INFO || op > MINT_REVOKE)
         return refuse(err, "unknown operation");
     r.op = (enum mint_op)op;
     if (decode_members(&f, &r, err) < 0 || fields_end(&f, err) < 0)
@@ -293,4 +302,68 @@ mint_info_decode(const uint8_t *rest, size_t len, struct mint_info *ret,
         return refuse(err, "test flag");
     ret->test = test == 1;
     return fields_end(&f, err);
+}
+
+int
+mint_keys_encode(const struct mint_keys *keys, struct buf *into, struct error *err)
+{
+    fields_add_text(into, keys->jwks);
+    fields_add_text(into, keys->kid);
+    for (size_t i = 0; i < keys->n; i++) {
+        fields_add_u8(into, (uint8_t)keys->keys[i].purpose);
+        fields_add_u8(into, (uint8_t)keys->keys[i].state);
+        fields_add_text(into, keys->keys[i].kid);
+        fields_add_u64(into, (uint64_t)keys->keys[i].made);
+        fields_add_u64(into, (uint64_t)keys->keys[i].since);
+        fields_add_u64(into, (uint64_t)keys->keys[i].step);
+    }
+    return buf_ok(into) ? 0 : error_set(err, buf_error_code(into), "signer message: too long");
+}
+
+static int
+take_time(struct fields *f, int64_t *ret, struct error *err)
+{
+    uint64_t seconds;
+
+    if (fields_take_u64(f, &seconds, err) < 0)
+        return -1;
+    if (seconds > INT64_MAX / 2000) /* room for milliseconds */
+        return refuse(err, "time");
+    *ret = (int64_t)seconds;
+    return 0;
+}
+
+static int
+take_mint_key(struct fields *f, struct mint_key *ret, struct error *err)
+{
+    uint8_t purpose, state;
+
+    if (fields_take_u8(f, &purpose, err) < 0 || fields_take_u8(f, &state, err) < 0 ||
+        fields_take_text(f, 1, sizeof ret->kid - 1, ret->kid, err) < 0 ||
+        take_time(f, &ret->made, err) < 0 || take_time(f, &ret->since, err) < 0 ||
+        take_time(f, &ret->step, err) < 0)
+        return -1;
+    if (purpose < MINT_KEY_TOKEN || purpose > MINT_KEY_RECEIPT || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING)
+        return refuse(err, "key");
+    ret->purpose = (enum mint_key_purpose)purpose;
+    ret->state = (enum mint_key_state)state;
+    return 0;
+}
+
+int
+mint_keys_decode(const uint8_t *rest, size_t len, struct mint_keys *ret, struct error *err)
+{
+    struct fields f = { .at = rest, .left = len };
+
+    memset(ret, 0, sizeof *ret);
+    if (fields_take_text(&f, 1, sizeof ret->jwks - 1, ret->jwks, err) < 0 ||
+        fields_take_text(&f, 1, sizeof ret->kid - 1, ret->kid, err) < 0)
+        return -1;
+    while (f.left > 0) {
+        if (ret->n == MINT_KEYS_MAX)
+            return refuse(err, "too many keys");
+        if (take_mint_key(&f, &ret->keys[ret->n++], err) < 0)
+            return -1;
+    }
+    return 0;
 }

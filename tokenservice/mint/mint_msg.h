@@ -11,6 +11,10 @@
  *   5 TOKEN    row, mac(32), audience, flags(1), factors(1), cnf(0|32), now(8)    token
  *   6 RECEIPT  record                  F("virtid-receipt-1", record) || signature
  *   7 SUBKEY   purpose(1), hour(8)     key(32)
+ *   8 KEYS     -                       keys: jwks, kid, and for each key purpose(1), state(1), kid, made(8),
+ *                                      since(8), step(8)
+ *   9 ROTATE   -                       keys
+ *  10 REVOKE   kid, or "" for all      keys
  * status is an error_code, 0 = done; a refusal has no fields behind `text`.  Anything else, a trailing
  * byte included, is refused.  docs/PROTOCOL-signer.md.
  */
@@ -41,12 +45,15 @@ enum {
     MINT_SUBKEY_LEN = 32,
     MINT_PROBLEM_MAX = 31,
     MINT_TEXT_MAX = 399,
+    MINT_KID_MAX = 43,   /* RFC 7638 thumbprint, base64url */
+    MINT_KEYS_MAX = 16,  /* of all purposes */
 };
 
 /* What a receipt begins with: no other structure that a key of ours signs does. */
 #define MINT_RECEIPT_LABEL "virtid-receipt-1"
 
-enum mint_op { MINT_INFO = 1, MINT_CERTIFY, MINT_ROW_MAC, MINT_ROW_CHECK, MINT_TOKEN, MINT_RECEIPT, MINT_SUBKEY };
+enum mint_op { MINT_INFO = 1, MINT_CERTIFY, MINT_ROW_MAC, MINT_ROW_CHECK, MINT_TOKEN, MINT_RECEIPT, MINT_SUBKEY,
+               MINT_KEYS, MINT_ROTATE, MINT_REVOKE };
 
 /* Administrators' and CA certificates have no number: they can not be asked for. */
 enum mint_kind { MINT_KIND_SERVER = 1, MINT_KIND_HOST_TLS, MINT_KIND_HOST_PROOF, MINT_KIND_EK };
@@ -56,6 +63,26 @@ enum mint_purpose { MINT_PURPOSE_NONCE = 1, MINT_PURPOSE_ACTIVATE };
 /* Claims that an audience may list, and what is fresh. */
 enum { MINT_CLAIM_NAME = 1, MINT_CLAIM_HOST = 2, MINT_CLAIM_LABELS = 4, MINT_FRESH_VTPM = 8, MINT_FRESH_SECRET = 16, MINT_FLAGS_ALL = 31 };
 
+/* What a key of the signer is for, and where in its life it is. */
+enum mint_key_purpose { MINT_KEY_TOKEN = 1, MINT_KEY_HOST_CA, MINT_KEY_EK_CA, MINT_KEY_RECEIPT };
+enum mint_key_state { MINT_KEY_NEXT = 1, MINT_KEY_ACTIVE, MINT_KEY_RETIRING };
+
+struct mint_key {
+    enum mint_key_purpose purpose;
+    enum mint_key_state state;
+    char kid[MINT_KID_MAX + 1];
+    int64_t made, since; /* seconds since 1970; since: in this state; 0: not known */
+    int64_t step;        /* when the next thing happens to it: used, retired, gone, ended; 0: nothing by itself */
+};
+
+/* The keys as they are now; JWKS and kid are those of mint_info, which may be older. */
+struct mint_keys {
+    char jwks[MINT_JWKS_MAX + 1];
+    char kid[MINT_KID_MAX + 1]; /* signs tokens */
+    size_t n;
+    struct mint_key keys[MINT_KEYS_MAX];
+};
+
 struct mint_info {
     char trust_domain[NAME_TRUST_DOMAIN_MAX + 1];
     char issuer[NAME_ISSUER_MAX + 1];
@@ -64,7 +91,7 @@ struct mint_info {
     uint8_t host_ca[MINT_CA_MAX], ek_ca[MINT_CA_MAX]; /* DER */
     size_t host_ca_len, ek_ca_len;
     char jwks[MINT_JWKS_MAX + 1];
-    char kid[64];
+    char kid[MINT_KID_MAX + 1];
     uint8_t receipt_point[KEY_POINT_LEN];
     bool test;                         /* a trust domain that takes simulated TPMs */
     uint64_t bundle_serial;
@@ -95,6 +122,7 @@ struct mint_request {
     size_t record_len;
     enum mint_purpose purpose;
     uint64_t hour;
+    char kid[MINT_KID_MAX + 1];        /* to revoke; "": all that sign tokens */
 };
 
 /* ERROR_INPUT: a member breaks its bound. */
@@ -116,4 +144,7 @@ int mint_answer_decode(const uint8_t *bytes, size_t len, const uint8_t **ret_res
 
 int mint_info_encode(const struct mint_info *info, struct buf *into, struct error *err);
 int mint_info_decode(const uint8_t *rest, size_t len, struct mint_info *ret,
+                     struct error *err);
+int mint_keys_encode(const struct mint_keys *keys, struct buf *into, struct error *err);
+int mint_keys_decode(const uint8_t *rest, size_t len, struct mint_keys *ret,
                      struct error *err);

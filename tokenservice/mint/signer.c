@@ -14,6 +14,7 @@
 #include "lib/wire/token.h"
 #include "lib/wire/transcript.h"
 #include "tokenservice/mint/signer_claims.h"
+#include "tokenservice/mint/signer_turn.h"
 
 #define NONCE_LABEL "virtid-subkey-nonce-1"
 #define ACTIVATE_LABEL "virtid-subkey-activate-1"
@@ -197,9 +198,17 @@ derive_subkey(const struct signer_keys *keys, const struct mint_request *r, int6
     return rc;
 }
 
+static int
+list_keys(const struct signer_keys *keys, struct buf *into, struct error *err)
+{
+    struct mint_keys list;
+
+    return signer_key_list(keys, &list, err) < 0 ? -1 : mint_keys_encode(&list, into, err);
+}
+
 /* The answer's fields, behind its head. */
 static int
-serve(const struct signer_keys *keys, const struct mint_request *r, int64_t now,
+serve(struct signer_keys *keys, const struct mint_request *r, int64_t now,
       struct buf *into, struct error *err)
 {
     switch (r->op) {
@@ -217,12 +226,18 @@ serve(const struct signer_keys *keys, const struct mint_request *r, int64_t now,
         return make_receipt(keys, r, into, err);
     case MINT_SUBKEY:
         return derive_subkey(keys, r, now, into, err);
+    case MINT_KEYS:
+        return list_keys(keys, into, err);
+    case MINT_ROTATE:
+        return signer_rotate(keys, err) < 0 ? -1 : list_keys(keys, into, err);
+    case MINT_REVOKE:
+        return signer_revoke(keys, r->kid, err) < 0 ? -1 : list_keys(keys, into, err);
     }
     return error_set(err, ERROR_INPUT, "unknown operation");
 }
 
 void
-signer_answer(const struct signer_keys *keys, const uint8_t *bytes, size_t len,
+signer_answer(struct signer_keys *keys, const uint8_t *bytes, size_t len,
               int64_t now, struct buf *into)
 {
     CLEANUP(buf_clear) struct buf fields = BUF(MINT_PACKET_MAX);
@@ -285,14 +300,16 @@ signer_warm_up(const struct signer_keys *keys, int64_t now, struct error *err)
                                    .purpose = MINT_PURPOSE_NONCE,
                                    .hour = (uint64_t)now / SECONDS_PER_HOUR };
     CLEANUP(buf_clear)
-    struct buf bytes = BUF(ROW_MAX), ignored = BUF(4 * MINT_PACKET_MAX);
+    struct buf bytes = BUF(ROW_MAX), ignored = BUF(4 * MINT_PACKET_MAX), list = BUF(MINT_PACKET_MAX);
+    CLEANUP(key_free) struct key *key = NULL;
 
     if (identity_row_encode(&row, &bytes, err) < 0 ||
         row_mac(keys, bytes.data, bytes.len, token.mac, err) < 0)
         return -1;
     token.row = bytes.data;
     token.row_len = bytes.len;
-    if (make_token(keys, &token, now, &ignored, err) < 0 ||
+    if (key_generate(&key, err) < 0 || list_keys(keys, &list, err) < 0 ||
+        make_token(keys, &token, now, &ignored, err) < 0 ||
         make_receipt(keys, &receipt, &ignored, err) < 0 ||
         derive_subkey(keys, &subkey, now, &ignored, err) < 0)
         return -1;

@@ -74,7 +74,7 @@ add_host(struct buf *names, const char *from, struct error *err)
 }
 
 static const char *const FILES[] = {
-    SIGNER_FILE_TOKEN,   SIGNER_FILE_HOST_CA, SIGNER_FILE_EK_CA,
+    SIGNER_FILE_TOKENS,  SIGNER_FILE_HOST_CA, SIGNER_FILE_EK_CA,
     SIGNER_FILE_RECEIPT, SIGNER_FILE_NONCE,   SIGNER_FILE_ACTIVATE,
     SIGNER_FILE_ROW,     SIGNER_FILE_CA_CERT, SIGNER_FILE_EK_CA_CERT,
     SIGNER_FILE_BUNDLE,  SIGNER_FILE_CONF,
@@ -129,10 +129,12 @@ look_in(int dir, bool *ret_full, struct error *err)
     return 0;
 }
 
-/* Keys that nobody was told of. */
+/* Keys that nobody was told of; an earlier version may have begun. */
 static int
 remove_unfinished(int dir, struct error *err)
 {
+    if (unlinkat(dir, SIGNER_FILE_TOKEN, 0) < 0 && errno != ENOENT)
+        return error_sys(err, errno, "remove %s of an init that was cut", SIGNER_FILE_TOKEN);
     for (size_t i = 0; i < N_FILES; i++) {
         char temporary[NAME_ROOM];
 
@@ -269,16 +271,32 @@ make_bundle(int dir, const struct signer_init *init, const struct key *ca_key,
     return file_replace_at(dir, SIGNER_FILE_BUNDLE, bytes.data, bytes.len, 0600, err);
 }
 
+/* One key; the signer publishes the next when it begins. */
+static int
+make_ring(int dir, int64_t now, struct error *err)
+{
+    CLEANUP(key_free) struct key *key = NULL;
+    struct key_ring ring = { .n = 0 };
+    int rc = key_generate(&key, err);
+
+    if (rc == 0)
+        rc = key_ring_begin(key, now, &ring, err);
+    if (rc == 0)
+        rc = key_file_make(dir, SIGNER_FILE_TOKENS, &ring, err);
+    explicit_bzero(&ring, sizeof ring);
+    return rc;
+}
+
 static int
 make_all_keys(int dir, const struct signer_init *init, int64_t now, struct error *err)
 {
     CLEANUP(key_free)
-    struct key *token = NULL, *receipt = NULL, *host_ca = NULL, *ek_ca = NULL;
+    struct key *receipt = NULL, *host_ca = NULL, *ek_ca = NULL;
     CLEANUP(buf_clear)
     struct buf host_der = BUF(BUNDLE_CA_MAX), ek_der = BUF(MINT_CA_MAX);
     char name[NAME_TRUST_DOMAIN_MAX + 32];
 
-    if (make_key(dir, SIGNER_FILE_TOKEN, &token, err) < 0 ||
+    if (make_ring(dir, now, err) < 0 ||
         make_key(dir, SIGNER_FILE_RECEIPT, &receipt, err) < 0 ||
         make_secret(dir, SIGNER_FILE_NONCE, err) < 0 ||
         make_secret(dir, SIGNER_FILE_ACTIVATE, err) < 0 ||

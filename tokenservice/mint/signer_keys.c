@@ -30,6 +30,8 @@ signer_keys_free(struct signer_keys *keys)
     secret_free(keys->nonce);
     secret_free(keys->activate);
     secret_free(keys->row);
+    fd_close(keys->file.fd);
+    explicit_bzero(&keys->ring, sizeof keys->ring);
     free(keys);
 }
 
@@ -206,29 +208,81 @@ read_bundle(int dir, struct mint_info *info, struct error *err)
 static int
 check_distinct(const struct signer_keys *keys, struct error *err)
 {
-    const struct key *all[] = { keys->token, keys->host_ca, keys->ek_ca,
-                                keys->receipt };
-    uint8_t points[4][KEY_POINT_LEN];
+    uint8_t scalars[3 + KEY_RING_MAX][KEY_PRIVATE_LEN];
+    const struct secret *masters[] = { keys->nonce, keys->activate, keys->row };
+    bool same = false;
+    size_t n = 0;
 
-    for (size_t i = 0; i < 4; i++) {
-        key_point(all[i], points[i]);
-        for (size_t j = 0; j < i; j++) {
-            if (memcmp(points[i], points[j], KEY_POINT_LEN) == 0)
-                return error_set(err, ERROR_DENIED,
-                                 "two of the signer's keys are the same");
-        }
+    key_private(keys->host_ca, scalars[n++]);
+    key_private(keys->ek_ca, scalars[n++]);
+    key_private(keys->receipt, scalars[n++]);
+    for (size_t i = 0; i < keys->ring.n; i++)
+        memcpy(scalars[n++], keys->ring.keys[i].scalar, KEY_PRIVATE_LEN);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < i; j++)
+            same |= secret_equal(scalars[i], scalars[j], KEY_PRIVATE_LEN);
     }
-    if (secret_equal(keys->nonce->bytes, keys->activate->bytes, SIGNER_MASTER_LEN) ||
-        secret_equal(keys->nonce->bytes, keys->row->bytes, SIGNER_MASTER_LEN) ||
-        secret_equal(keys->activate->bytes, keys->row->bytes, SIGNER_MASTER_LEN))
-        return error_set(err, ERROR_DENIED, "two of the signer's keys are the same");
-    return 0;
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < i; j++)
+            same |= secret_equal(masters[i]->bytes, masters[j]->bytes, SIGNER_MASTER_LEN);
+    }
+    explicit_bzero(scalars, sizeof scalars);
+    return same ? error_set(err, ERROR_DENIED, "two of the signer's keys are the same") : 0;
+}
+
+/* An earlier version had one key for tokens, in a file of its own: it goes on, as old as that file. */
+static int
+take_over(int dir, struct error *err)
+{
+    CLEANUP(key_free) struct key *key = NULL;
+    struct key_ring ring = { .n = 0 };
+    struct stat st;
+    int rc;
+
+    if (faccessat(dir, SIGNER_FILE_TOKENS, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno != ENOENT)
+            return error_sys(err, errno, "key folder: %s", SIGNER_FILE_TOKENS);
+        if (read_key(dir, SIGNER_FILE_TOKEN, &key, err) < 0)
+            return -1;
+        if (fstatat(dir, SIGNER_FILE_TOKEN, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            return error_sys(err, errno, "key folder: %s", SIGNER_FILE_TOKEN);
+        rc = key_ring_begin(key, st.st_mtime > 0 ? st.st_mtime : 0, &ring, err);
+        if (rc == 0)
+            rc = key_file_make(dir, SIGNER_FILE_TOKENS, &ring, err);
+        explicit_bzero(&ring, sizeof ring);
+        if (rc < 0)
+            return -1;
+    }
+    /* It would outlive its time there. */
+    if (unlinkat(dir, SIGNER_FILE_TOKEN, 0) < 0)
+        return errno == ENOENT ? 0 : error_sys(err, errno, "remove %s", SIGNER_FILE_TOKEN);
+    return fsync(dir) < 0 ? error_sys(err, errno, "key folder") : 0;
+}
+
+static int
+read_ring(int dir, struct signer_keys *keys, struct error *err)
+{
+    struct key_ring ring = { .n = 0 };
+    int rc;
+
+    if (take_over(dir, err) < 0)
+        return -1;
+    keys->file.fd = openat(dir, SIGNER_FILE_TOKENS, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (keys->file.fd < 0)
+        return error_sys(err, errno, "key folder: %s", SIGNER_FILE_TOKENS);
+    if (check_mode(keys->file.fd, SIGNER_FILE_TOKENS, err) < 0)
+        return -1;
+    if (key_file_read(&keys->file, &ring, err) < 0)
+        return error_wrap(err, "%s", SIGNER_FILE_TOKENS);
+    rc = signer_keys_take(keys, &ring, err);
+    explicit_bzero(&ring, sizeof ring);
+    return rc;
 }
 
 static int
 read_keys(int dir, struct signer_keys *keys, struct error *err)
 {
-    if (read_key(dir, SIGNER_FILE_TOKEN, &keys->token, err) < 0 ||
+    if (read_ring(dir, keys, err) < 0 ||
         read_key(dir, SIGNER_FILE_HOST_CA, &keys->host_ca, err) < 0 ||
         read_key(dir, SIGNER_FILE_EK_CA, &keys->ek_ca, err) < 0 ||
         read_key(dir, SIGNER_FILE_RECEIPT, &keys->receipt, err) < 0 ||
@@ -239,24 +293,55 @@ read_keys(int dir, struct signer_keys *keys, struct error *err)
     return check_distinct(keys, err);
 }
 
-int
-signer_keys_jwks(const struct key *token, char ret_jwks[static MINT_JWKS_MAX + 1],
-                 char ret_kid[static 64], struct error *err)
+static int
+add_jwk(json_t *set, const struct ring_key *entry, struct error *err)
 {
-    CLEANUP(json_decref) json_t *jwk = NULL, *set = NULL;
+    CLEANUP(key_free) struct key *key = NULL;
+    uint8_t point[KEY_POINT_LEN];
+    json_t *jwk;
+
+    if (key_from_private(entry->scalar, &key, err) < 0)
+        return -1;
+    key_point(key, point);
+    jwk = jwk_of_point(point, err);
+    if (!jwk)
+        return -1;
+    return json_array_append_new(set, jwk) < 0 ? error_set(err, ERROR_SYSTEM, "JWKS") : 0;
+}
+
+static int
+make_jwks(const struct key_ring *ring, char ret[static MINT_JWKS_MAX + 1], struct error *err)
+{
+    CLEANUP(json_decref) json_t *set = NULL, *keys = NULL;
     CLEANUP(buf_clear) struct buf text = BUF(MINT_JWKS_MAX);
-    uint8_t point[KEY_POINT_LEN], thumbprint[KEY_THUMBPRINT_LEN];
 
     json_begin();
-    key_point(token, point);
-    jwk = jwk_of_point(point, err);
-    if (!jwk || key_thumbprint(point, thumbprint, err) < 0)
-        return -1;
-    set = json_pack("{s:[O]}", "keys", jwk);
+    keys = json_array();
+    for (size_t i = 0; i < ring->n; i++) {
+        if (add_jwk(keys, &ring->keys[i], err) < 0)
+            return -1;
+    }
+    set = json_pack("{s:O}", "keys", keys);
     if (!set || json_print(set, &text, err) < 0 || !buf_text(&text))
         return error_set(err, ERROR_SYSTEM, "JWKS");
-    strcpy(ret_jwks, buf_text(&text));
-    b64url_encode(thumbprint, sizeof thumbprint, ret_kid);
+    strcpy(ret, buf_text(&text));
+    return 0;
+}
+
+int
+signer_keys_take(struct signer_keys *keys, const struct key_ring *ring, struct error *err)
+{
+    const struct ring_key *active = key_ring_find(ring, MINT_KEY_ACTIVE);
+    char jwks[MINT_JWKS_MAX + 1];
+    struct key *token;
+
+    if (make_jwks(ring, jwks, err) < 0 || key_from_private(active->scalar, &token, err) < 0)
+        return -1;
+    key_free(keys->token);
+    keys->token = token;
+    keys->ring = *ring;
+    strcpy(keys->info.jwks, jwks);
+    strcpy(keys->info.kid, active->kid);
     return 0;
 }
 
@@ -269,6 +354,8 @@ signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *er
 
     if (!keys)
         return error_sys(err, ENOMEM, "keys");
+    keys->file.fd = -1;
+    keys->interval = KEY_ROTATE_DAYS * INT64_C(86400);
     info = &keys->info;
     dir = open(key_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
@@ -282,8 +369,7 @@ signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *er
                   &info->host_ca_len, err) < 0 ||
         read_cert(dir, SIGNER_FILE_EK_CA_CERT, info->ek_ca, sizeof info->ek_ca,
                   &info->ek_ca_len, err) < 0 ||
-        read_bundle(dir, info, err) < 0 ||
-        signer_keys_jwks(keys->token, info->jwks, info->kid, err) < 0)
+        read_bundle(dir, info, err) < 0)
         return -1;
     key_point(keys->receipt, info->receipt_point);
     *ret = STEAL(keys);

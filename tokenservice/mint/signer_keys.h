@@ -1,8 +1,8 @@
 /*
  * signer_keys.h - every private thing of a trust domain, loaded once
  *
- * In the key folder (0700; files 0600, of the user who runs the signer): token.pem host-ca.pem ek-ca.pem
- * receipt.pem (P-256, distinct), nonce.key activate.key row.key (32 bytes each), ca.pem ek-ca.crt
+ * In the key folder (0700; files 0600, of the user who runs the signer): token-keys (key_file.h), host-ca.pem
+ * ek-ca.pem receipt.pem (P-256, all distinct), nonce.key activate.key row.key (32 bytes each), ca.pem ek-ca.crt
  * (certificates), bundle (signed), signer.conf (names; written last by signer_init).
  */
 #pragma once
@@ -15,9 +15,11 @@
 #include "lib/common/error.h"
 #include "lib/common/secret.h"
 #include "lib/crypto/key.h"
+#include "tokenservice/mint/key_file.h"
 #include "tokenservice/mint/mint_msg.h"
 
-#define SIGNER_FILE_TOKEN "token.pem"
+#define SIGNER_FILE_TOKENS "token-keys"
+#define SIGNER_FILE_TOKEN "token.pem" /* of earlier versions: the one key that signed tokens */
 #define SIGNER_FILE_HOST_CA "host-ca.pem"
 #define SIGNER_FILE_EK_CA "ek-ca.pem"
 #define SIGNER_FILE_RECEIPT "receipt.pem"
@@ -33,19 +35,28 @@
 enum { SIGNER_MASTER_LEN = 32, SIGNER_PEM_MAX = 4096 };
 
 struct signer_keys {
-    struct key *token, *host_ca, *ek_ca, *receipt;
+    struct key *token; /* the active one of the ring */
+    struct key *host_ca, *ek_ca, *receipt;
     struct secret *nonce, *activate, *row;
     struct mint_info info; /* all that may be shown */
+
+    /* signer_turn.h: */
+    struct key_ring ring;
+    struct key_file file;
+    int64_t interval; /* seconds that a key signs */
+    bool ticked;
+    int64_t wall, passed; /* at the last tick */
+    bool unsaved; /* the ring's times are not those on disk */
+    struct error trouble; /* why the last change was not made; code NONE: it was */
 };
 
 /*
- * Read the folder.  ERROR_DENIED: a file or the folder is open to others than its owner; two keys
- * are the same.  ERROR_MISSING: no trust domain there yet.
+ * Read the folder.  A key of an earlier version becomes the active one of a ring.  ERROR_DENIED: a file or the
+ * folder is open to others than its owner; two keys are the same.  ERROR_MISSING: no trust domain there yet.
  */
 int signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *err);
 void signer_keys_free(struct signer_keys *keys);
 DEFINE_CLEANUP(struct signer_keys *, signer_keys_free);
 
-/* {"keys":[...]} of the token key, and its kid. */
-int signer_keys_jwks(const struct key *token, char ret_jwks[static MINT_JWKS_MAX + 1],
-                     char ret_kid[static 64], struct error *err);
+/* `ring` is the one that counts: token key, JWKS and kid are by it.  On failure nothing has changed. */
+int signer_keys_take(struct signer_keys *keys, const struct key_ring *ring, struct error *err);

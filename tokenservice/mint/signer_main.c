@@ -4,14 +4,17 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/common/clock.h"
@@ -24,8 +27,10 @@
 #include "tokenservice/mint/signer.h"
 #include "tokenservice/mint/signer_init.h"
 #include "tokenservice/mint/signer_sandbox.h"
+#include "tokenservice/mint/signer_turn.h"
 
 enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
+enum { LOCK_WAIT_MS = 3000 }; /* tokend waits 5 s for the first answer */
 
 enum {
     OPTION_INIT = 256,
@@ -36,12 +41,13 @@ enum {
     OPTION_NAMES,
     OPTION_GUESTS,
     OPTION_TEST,
-    OPTION_USER
+    OPTION_USER,
+    OPTION_ROTATE_DAYS
 };
 
 struct options {
     bool init;
-    int fd;
+    int fd, rotate_days;
     struct signer_init domain;
 };
 
@@ -52,7 +58,7 @@ print_help(void)
         "Usage: virtid-signer --init --key-dir DIR --trust-domain NAME --issuer URL\n"
         "                     --names \"NAME ...\" --guests HOST:PORT [--test] [--user "
         "NAME]\n"
-        "       virtid-signer --fd N --key-dir DIR\n"
+        "       virtid-signer --fd N --key-dir DIR [--rotate-days N]\n"
         "\n"
         "Holds every private key of a virtid trust domain.\n"
         "\n"
@@ -65,20 +71,21 @@ print_help(void)
         "  --test              a trust domain that takes simulated TPMs\n"
         "  --user NAME         give the folder to NAME (when run by root)\n"
         "  --fd N              answer virtid-tokend on this SOCK_SEQPACKET descriptor\n"
+        "  --rotate-days N     a key signs tokens for so many days (default: 30)\n"
         "  --help, --version\n"
         "\n"
         "Exit status: 0 done, 1 failed, 2 usage.  See virtid-signer(8).");
 }
 
 static int
-read_number(const char *text, int *ret)
+read_number(const char *text, int min, int max, int *ret)
 {
     char *end;
     long n;
 
     errno = 0;
     n = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || n < 3 || n > 1023)
+    if (errno != 0 || end == text || *end != '\0' || n < min || n > max)
         return -1;
     *ret = (int)n;
     return 0;
@@ -93,7 +100,9 @@ take_option(int option, struct options *o)
         o->init = true;
         return 0;
     case OPTION_FD:
-        return read_number(optarg, &o->fd) < 0 ? EXIT_USAGE + 1 : 0;
+        return read_number(optarg, 3, 1023, &o->fd) < 0 ? EXIT_USAGE + 1 : 0;
+    case OPTION_ROTATE_DAYS:
+        return read_number(optarg, 1, KEY_ROTATE_DAYS_MAX, &o->rotate_days) < 0 ? EXIT_USAGE + 1 : 0;
     case OPTION_KEY_DIR:
         o->domain.key_dir = optarg;
         return 0;
@@ -139,6 +148,7 @@ read_options(int argc, char **argv, struct options *o)
         { "guests", required_argument, NULL, OPTION_GUESTS },
         { "test", no_argument, NULL, OPTION_TEST },
         { "user", required_argument, NULL, OPTION_USER },
+        { "rotate-days", required_argument, NULL, OPTION_ROTATE_DAYS },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
         { NULL, 0, NULL, 0 },
@@ -192,8 +202,17 @@ init(const struct options *o, struct error *err)
     return print_domain(o->domain.key_dir, err);
 }
 
+static int64_t
+tick(struct signer_keys *keys)
+{
+    int64_t now = clock_realtime_ms() / 1000;
+
+    signer_tick(keys, now, clock_monotonic_ms() / 1000);
+    return now;
+}
+
 static int
-answer_one(const struct signer_keys *keys, int fd, bool *ret_end, struct error *err)
+answer_one(struct signer_keys *keys, int fd, bool *ret_end, struct error *err)
 {
     static uint8_t packet[MINT_PACKET_MAX];
     CLEANUP(buf_clear) struct buf answer = BUF(MINT_PACKET_MAX);
@@ -202,7 +221,7 @@ answer_one(const struct signer_keys *keys, int fd, bool *ret_end, struct error *
     int rc;
 
     if (fd_receive(fd, packet, sizeof packet, &len, NULL, 0, &n_fds, &bad) == 0) {
-        signer_answer(keys, packet, len, clock_realtime_ms() / 1000, &answer);
+        signer_answer(keys, packet, len, tick(keys), &answer);
     } else if (bad.code == ERROR_INPUT) {
         mint_refusal_encode(&bad, &answer);
     } else {
@@ -230,20 +249,45 @@ check_socket(int fd, struct error *err)
     return 0;
 }
 
+/*
+ * One signer per folder: two would write over each other's keys.  The one of a tokend that was killed ends in a
+ * moment.
+ */
+static int
+lock_folder(const char *key_dir, struct error *err)
+{
+    const struct timespec pause = { .tv_nsec = 20 * 1000000 };
+    int64_t deadline = clock_monotonic_ms() + LOCK_WAIT_MS;
+    int dir = open(key_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* until we end */
+
+    if (dir < 0)
+        return error_sys(err, errno, "key folder %s", key_dir);
+    while (flock(dir, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return error_sys(err, errno, "key folder %s", key_dir);
+        if (clock_monotonic_ms() >= deadline)
+            return error_set(err, ERROR_BUSY, "%s: another virtid-signer uses this key_dir", key_dir);
+        (void)nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 static int
 serve(const struct options *o, struct error *err)
 {
     CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
     bool end = false;
 
-    if (check_socket(o->fd, err) < 0 ||
+    if (check_socket(o->fd, err) < 0 || lock_folder(o->domain.key_dir, err) < 0 ||
         signer_keys_load(o->domain.key_dir, &keys, err) < 0 ||
         signer_warm_up(keys, clock_realtime_ms() / 1000, err) < 0)
         return -1;
+    keys->interval = o->rotate_days * INT64_C(86400);
+    (void)tick(keys);
     /* OpenSSL keeps its keys in ordinary memory; best effort where RLIMIT_MEMLOCK is
      * small. */
     (void)mlockall(MCL_CURRENT);
-    if (signer_sandbox(err) < 0)
+    if (signer_sandbox(keys->file.fd, err) < 0)
         return -1;
     while (!end) {
         if (answer_one(keys, o->fd, &end, err) < 0)
@@ -255,7 +299,7 @@ serve(const struct options *o, struct error *err)
 int
 main(int argc, char **argv)
 {
-    struct options o = { .fd = -1 };
+    struct options o = { .fd = -1, .rotate_days = KEY_ROTATE_DAYS };
     struct error err = { 0 };
     int end;
 

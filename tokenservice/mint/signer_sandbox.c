@@ -34,8 +34,20 @@ allow_memory(scmp_filter_ctx filter)
     return rc;
 }
 
+/* What changes keys on disk, of this one file, which is open. */
+static int
+allow_file(scmp_filter_ctx filter, int file)
+{
+    struct scmp_arg_cmp is_file = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)file);
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pwrite64), 1, is_file);
+
+    if (rc == 0)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fdatasync), 1, is_file);
+    return rc;
+}
+
 int
-signer_sandbox(struct error *err)
+signer_sandbox(int key_file, struct error *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int rc = filter ? 0 : -ENOMEM;
@@ -44,6 +56,8 @@ signer_sandbox(struct error *err)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
     if (rc == 0)
         rc = allow_memory(filter);
+    if (rc == 0)
+        rc = allow_file(filter, key_file);
     if (rc == 0)
         rc = seccomp_load(filter);
     seccomp_release(filter);

@@ -273,6 +273,8 @@ int store_audit_add(struct store *store, const struct store_audit *record,
 int store_audit_since(struct store *store, const struct vm_uuid *uuid, const char *who,
                       const char *what, const char *problem, int64_t ms, bool *ret,
                       struct error *err);
+/* Is there a record of no VM, of this kind, that says this as `seen`? */
+int store_audit_seen(struct store *store, const char *what, const char *seen, bool *ret, struct error *err);
 typedef int store_audit_each(void *context, const struct store_audit *record,
                              struct error *err);
 /* Newest first; `uuid` NULL: all. */

@@ -124,6 +124,21 @@ store_audit_since(struct store *store, const struct vm_uuid *uuid, const char *w
     return rc < 0 ? -1 : 0;
 }
 
+int
+store_audit_seen(struct store *store, const char *what, const char *seen, bool *ret, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    int rc;
+
+    if (query_new(store, &q, err, "SELECT 1 FROM audit WHERE uuid IS NULL AND what = ? AND seen = ? LIMIT 1", "tt",
+                  what, seen) < 0)
+        return -1;
+    rc = query_step(store, q, err);
+    if (rc >= 0)
+        *ret = rc > 0;
+    return rc < 0 ? -1 : 0;
+}
+
 static int
 each_record(struct store *store, struct sqlite3_stmt *q, store_audit_each *each, void *context,
             struct error *err)

@@ -1,0 +1,188 @@
+#include "config.h"
+
+#include "tokenservice/mint/signer_turn.h"
+
+#include <string.h>
+
+#include "lib/common/encode.h"
+#include "lib/common/log.h"
+#include "lib/crypto/x509.h"
+
+enum {
+    CLOCK_STEP_SECONDS = 60, /* between two ticks: less is a clock that is steered, not set */
+    MOVES_MAX = 8,           /* of one tick: drop, rotate, publish, and to spare */
+};
+
+/* On disk, then in use. */
+static int
+change(struct signer_keys *keys, const struct key_ring *ring, struct error *err)
+{
+    if (key_file_write(&keys->file, ring, err) < 0)
+        return -1;
+    keys->unsaved = false;
+    return signer_keys_take(keys, ring, err);
+}
+
+static int
+move(struct signer_keys *keys, enum ring_move due, struct error *err)
+{
+    CLEANUP(key_free) struct key *key = NULL;
+    struct key_ring ring = keys->ring;
+    int rc = 0;
+
+    if (due == RING_DROPS)
+        key_ring_drop(&ring, keys->wall);
+    else if (due == RING_ROTATES)
+        rc = key_ring_rotate(&ring, keys->wall, err);
+    else if (due == RING_PUBLISHES)
+        rc = key_generate(&key, err) < 0 ? -1 : key_ring_publish(&ring, key, keys->wall, err);
+    if (rc == 0)
+        rc = change(keys, &ring, err);
+    explicit_bzero(&ring, sizeof ring);
+    return rc;
+}
+
+/*
+ * The first tick believes the time of day, since nothing else knows how long the signer was away; but no key is
+ * of the future.  Where the file was cut in a change, nobody may have seen the next key yet.
+ */
+static void
+begin(struct signer_keys *keys, int64_t now)
+{
+    key_ring_clamp(&keys->ring, now);
+    if (!key_file_is_even(&keys->file)) {
+        key_ring_republish(&keys->ring, now);
+        keys->unsaved = true;
+    }
+}
+
+static void
+follow_clock(struct signer_keys *keys, int64_t now, int64_t passed)
+{
+    int64_t step = (now - keys->wall) - (passed - keys->passed);
+
+    if (!keys->ticked) {
+        begin(keys, now);
+    } else if (step > CLOCK_STEP_SECONDS || step < -CLOCK_STEP_SECONDS) {
+        log_notice("event=clock-set seconds=%lld: the keys stay as old as they were", (long long)step);
+        key_ring_shift(&keys->ring, step);
+        keys->unsaved = true;
+    }
+    keys->ticked = true;
+    keys->wall = now;
+    keys->passed = passed;
+}
+
+static int
+catch_up(struct signer_keys *keys, struct error *err)
+{
+    enum ring_move due = RING_PUBLISHES;
+
+    if (key_file_even(&keys->file, &keys->ring, err) < 0)
+        return -1;
+    if (keys->unsaved && key_file_write(&keys->file, &keys->ring, err) < 0)
+        return -1;
+    keys->unsaved = false;
+    for (int i = 0; i < MOVES_MAX; i++) {
+        due = key_ring_due(&keys->ring, keys->interval, keys->wall);
+        if (due == RING_STAYS)
+            break;
+        if (move(keys, due, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A disk that fails is told once, and once that it is in order. */
+static void
+do_what_is_due(struct signer_keys *keys)
+{
+    struct error trouble = { 0 };
+
+    if (catch_up(keys, &trouble) == 0)
+        trouble = (struct error){ 0 };
+    if (trouble.code != ERROR_NONE && keys->trouble.code == ERROR_NONE)
+        log_error(&trouble, "event=alarm the keys that sign tokens can not be changed; those of now go on");
+    else if (trouble.code == ERROR_NONE && keys->trouble.code != ERROR_NONE)
+        log_notice("event=keys-in-order");
+    keys->trouble = trouble;
+}
+
+void
+signer_tick(struct signer_keys *keys, int64_t now, int64_t passed)
+{
+    if (now < 0)
+        return;
+    follow_clock(keys, now, passed);
+    do_what_is_due(keys);
+}
+
+int
+signer_rotate(struct signer_keys *keys, struct error *err)
+{
+    if (move(keys, RING_ROTATES, err) < 0)
+        return -1;
+    do_what_is_due(keys);
+    return 0;
+}
+
+int
+signer_revoke(struct signer_keys *keys, const char *kid, struct error *err)
+{
+    CLEANUP(key_free) struct key *fresh = NULL;
+    struct key_ring ring = keys->ring;
+    int rc = key_generate(&fresh, err);
+
+    if (rc == 0)
+        rc = key_ring_revoke(&ring, kid, fresh, keys->wall, err);
+    if (rc == 0)
+        rc = change(keys, &ring, err);
+    explicit_bzero(&ring, sizeof ring);
+    if (rc == 0)
+        do_what_is_due(keys);
+    return rc;
+}
+
+static int
+add_fixed(struct mint_keys *list, enum mint_key_purpose purpose, const struct key *key, const struct x509_info *ca,
+          struct error *err)
+{
+    struct mint_key *entry = &list->keys[list->n++];
+    uint8_t point[KEY_POINT_LEN], thumbprint[KEY_THUMBPRINT_LEN];
+
+    *entry = (struct mint_key){ .purpose = purpose, .state = MINT_KEY_ACTIVE };
+    key_point(key, point);
+    if (key_thumbprint(point, thumbprint, err) < 0)
+        return -1;
+    b64url_encode(thumbprint, sizeof thumbprint, entry->kid);
+    entry->made = entry->since = ca->not_before;
+    if (purpose != MINT_KEY_RECEIPT)
+        entry->step = ca->not_after;
+    return 0;
+}
+
+int
+signer_key_list(const struct signer_keys *keys, struct mint_keys *ret, struct error *err)
+{
+    const struct mint_info *info = &keys->info;
+    struct x509_info host_ca, ek_ca;
+
+    memset(ret, 0, sizeof *ret);
+    strcpy(ret->jwks, info->jwks);
+    strcpy(ret->kid, info->kid);
+    for (size_t i = 0; i < keys->ring.n; i++) {
+        const struct ring_key *k = &keys->ring.keys[i];
+        struct mint_key *entry = &ret->keys[ret->n++];
+
+        *entry = (struct mint_key){ .purpose = k->purpose, .state = k->state, .made = k->made, .since = k->since,
+                                    .step = key_ring_step_at(&keys->ring, k, keys->interval) };
+        strcpy(entry->kid, k->kid);
+    }
+    /* One init made them all. */
+    if (x509_read(info->host_ca, info->host_ca_len, &host_ca, err) < 0 ||
+        x509_read(info->ek_ca, info->ek_ca_len, &ek_ca, err) < 0 ||
+        add_fixed(ret, MINT_KEY_HOST_CA, keys->host_ca, &host_ca, err) < 0 ||
+        add_fixed(ret, MINT_KEY_EK_CA, keys->ek_ca, &ek_ca, err) < 0)
+        return -1;
+    return add_fixed(ret, MINT_KEY_RECEIPT, keys->receipt, &host_ca, err);
+}
