@@ -78,7 +78,7 @@ the_unit_in_a_guest_is_the_hardened_one_with_the_guests_paths(void **state)
         "\nPrivateNetwork=yes\n",
         "\nNoNewPrivileges=yes\n",
         "\nProtectSystem=strict\n",
-        "\nCapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_SYS_PTRACE\n",
+        "\nCapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_CHOWN\n",
         "\nSystemCallFilter=@system-service\n",
         "\nStartLimitIntervalSec=0\n",
         "\nWantedBy=multi-user.target\n",
