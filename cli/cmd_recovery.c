@@ -74,15 +74,18 @@ print_state(const json_t *o, struct error *err)
 
 /* ---- what operators said after the backup was made, from the log ---- */
 
-/* The value of NAME= in the line, quoted or up to a space; cut where there is no room. */
+/* The value of NAME= in the line, quoted or up to a space; cut where there is no room. Not what stands in a quoted one. */
 static const char *
 value_of(const char *line, const char *name, char *ret, size_t size)
 {
-    const char *at = strstr(line, name);
+    const char *at = line;
+    bool quoted = false;
     size_t len;
 
     ret[0] = '\0';
-    if (!at)
+    for (; *at && (quoted || strncmp(at, name, strlen(name)) != 0); at++)
+        quoted ^= *at == '"';
+    if (!*at)
         return ret;
     at += strlen(name);
     len = *at == '"' ? strcspn(++at, "\"\n") : strcspn(at, " \n");
@@ -94,14 +97,15 @@ static int
 add_word(struct table *table, const char *line, int64_t ms, struct error *err)
 {
     CLEANUP(json_decref) json_t *time = json_integer(ms);
-    char at[WHEN_MAX], what[40], uuid[40], seen[220], expected[220], about[300];
+    char at[WHEN_MAX], what[40], uuid[40], why[220], seen[220], expected[220], about[440];
     const char *cells[] = { when_at(time, at), value_of(line, " what=", what, sizeof what), about };
 
     value_of(line, " uuid=", uuid, sizeof uuid);
+    value_of(line, " why=", why, sizeof why);
     value_of(line, " seen=", seen, sizeof seen);
     value_of(line, " expected=", expected, sizeof expected);
-    snprintf(about, sizeof about, "%s%s%.120s%s%.120s", uuid, *uuid && *seen ? ", " : "", seen,
-             *expected && (*seen || *uuid) ? ", " : "", expected);
+    snprintf(about, sizeof about, "%s%s%.120s%s%.120s%s%.120s", uuid, *uuid && *seen ? ", " : "", seen,
+             *expected && (*seen || *uuid) ? ", " : "", expected, *why && (*seen || *uuid || *expected) ? ": " : "", why);
     return table_row(table, cells, err);
 }
 

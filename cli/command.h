@@ -50,6 +50,8 @@ int cmd_enable(const struct cli *cli, int argc, char **argv);
 int cmd_disable(const struct cli *cli, int argc, char **argv);
 int cmd_place(const struct cli *cli, int argc, char **argv);
 int cmd_accept(const struct cli *cli, int argc, char **argv);
+int cmd_lock(const struct cli *cli, int argc, char **argv);
+int cmd_unlock(const struct cli *cli, int argc, char **argv);
 int cmd_retire(const struct cli *cli, int argc, char **argv);
 int cmd_key_list(const struct cli *cli, int argc, char **argv);
 int cmd_key_rotate(const struct cli *cli, int argc, char **argv);

@@ -70,6 +70,9 @@ const struct command command_table[] = {
       "  --yes                 do not ask\n"
       "  --dry-run             say what was seen, change nothing\n",
       cmd_accept },
+    { "lock", "DOMAIN... [--reason TEXT]", "no more tokens until `virtid unlock`; the VM itself goes on",
+      "  --reason TEXT         for the audit, `virtid info` and `virtid why`\n", cmd_lock },
+    { "unlock", "DOMAIN...", "tokens again, with the guest's next proof", "", cmd_unlock },
     { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
       "  --yes                 do not ask\n", cmd_retire },
     { "key list", "", "the signer's keys: purpose, state, age, and what happens next", "", cmd_key_list },

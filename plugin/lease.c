@@ -246,6 +246,7 @@ static void
 tell_acquirer(struct request *r)
 {
     struct vm *vm = r->vms[0];
+    const struct lease_result *result = find_result(r, vm);
     char why[768];
 
     if (r->job.failed < 0) {
@@ -273,6 +274,12 @@ tell_acquirer(struct request *r)
         snprintf(why, sizeof why, "the token service answered \"%s\"",
                  vm->answer ? lease_answer_name(vm->answer) : "nothing");
         r->done(vm, LEASE_NOBODY, why);
+        return;
+    }
+    if (result && result->locked) {
+        snprintf(why, sizeof why, "locked: an operator locked its identity, and it is not migrated before virtid unlock %s",
+                 vm->record.name);
+        r->done(vm, LEASE_REFUSED, why);
         return;
     }
     if (!vm->holder[0]) { /* it was fenced, and is for another pool or claimed by others; or enrol=placed */

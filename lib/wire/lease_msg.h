@@ -11,6 +11,9 @@
 
 /* Header of an answer to a report: a key was revoked at that time (ms); guests get new tokens. */
 #define HTTP_TOKENS_SINCE "Virtid-Tokens-Since"
+/* Header of the answer `foreign` to a hand-over: 1, because an operator locked the VM.  Older hosts refuse an answer with a
+ * member that they do not know, and pass over a header. */
+#define HTTP_LOCKED "Virtid-Locked"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -88,6 +91,7 @@ struct lease_result {
     size_t receipt_len;
     uint64_t ver, row_ver;          /* of that receipt: the lease, and the account (0: that is not in it) */
     bool show;                      /* the host has a newer one: nothing was taken in before it is shown */
+    bool locked;                    /* of a hand-over: HTTP_LOCKED, not in the message itself */
 };
 int lease_report_encode(const struct lease_report *r, struct buf *into, struct error *err);
 int lease_report_decode(const char *text, size_t len, struct lease_report *ret,

@@ -27,7 +27,7 @@ static const struct problem table[] = {
     { "no-sync", 503, "The VM's host is too old for the step that the service asks for", "update virtid-hostd and virtid-privd on the VM's host; the VM goes on by itself" },
     { "sync-failed", 503, "The VM's host could not make the vTPM's state durable", "see virtid-privd's log on the VM's host; the VM goes on by itself" },
     { "floor", 403, "A factor that this VM must show is missing", "`virtid why DOMAIN` names it; vTPM and secret must be in the guest as when it was enrolled" },
-    { "locked", 403, "The VM is locked", "`virtid why DOMAIN` says in which state it is" },
+    { "locked", 403, "The VM is locked", "`virtid why DOMAIN` says since when and by whom; `virtid unlock DOMAIN` ends it" },
     { "audience-not-allowed", 403, "This VM has no right to tokens for this audience", "`virtid audience add NAME --all`, or `virtid set DOMAIN --audience NAME`" },
 
     /* leases and placement */

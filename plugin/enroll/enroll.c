@@ -118,7 +118,7 @@ send_report(struct enroll *enroll, const struct lease_report *report, long timeo
     CLEANUP(buf_clear) struct buf body = BUF(JSON_TEXT_MAX);
     CLEANUP(buf_clear) struct buf answer = BUF(JSON_TEXT_MAX);
     char url[URL_MAX];
-    int64_t sent_ms = clock_realtime_ms();
+    int64_t sent_ms = clock_realtime_ms(), locked = 0;
     int status;
 
     enroll->has_clock = false;
@@ -135,7 +135,12 @@ send_report(struct enroll *enroll, const struct lease_report *report, long timeo
         http_client_problem(enroll->http, status, &answer, err);
         return error_wrap(err, "token service %s: report", enroll->identity->service);
     }
-    return lease_results_decode((const char *)answer.data, answer.len, ret, max, ret_n, err);
+    if (lease_results_decode((const char *)answer.data, answer.len, ret, max, ret_n, err) < 0)
+        return -1;
+    (void)http_client_number(enroll->http, HTTP_LOCKED, &locked);
+    if (report->op == LEASE_OP_HANDOVER && *ret_n == 1)
+        ret[0].locked = locked == 1;
+    return 0;
 }
 
 /* Has it nothing that a service of before does not read? */

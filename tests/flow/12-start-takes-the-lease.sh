@@ -88,6 +88,16 @@ call host-a release
 check "on_another_host_it_is_not_restored" refused host-b prepare
 
 check "a_migration_that_nobody_sends_is_refused" refused host-b migrate
+check "an_operator_locks_it" admin lock web1 --reason 'odd logins'
+check "a_migration_of_a_locked_one_is_refused_though_it_is_loose" refused host-b migrate
+check "with_the_cause_and_the_command" grep -q "locked: an operator locked its identity, .* virtid unlock web1" "$SERVICE/refusal"
+third=$(epoch host-a)
+check "a_locked_one_starts_as_ever" call host-a prepare
+check "and_has_its_lease" newer host-a "$third"
+call host-a release
+check "an_operator_unlocks_it" admin unlock web1
+check "then_its_cause_is_the_one_of_before" refused host-b migrate
+check "which_is_no_lock" test -z "$(grep -o locked "$SERVICE/refusal")"
 check "an_operator_removes_that_host" admin host remove host-b --yes
 check "none_comes_to_a_host_that_was_removed" refused host-b migrate
 check "and_that_is_said" grep -q "no identity here: .*host-b no more: the host was removed" "$SERVICE/refusal"

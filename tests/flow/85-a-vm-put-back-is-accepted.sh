@@ -74,6 +74,24 @@ wait "$vm"
 check it_goes_on_too test $? -eq 0
 check with_another_generation test "$(claim "$SERVICE/older" "t['gen']")" -eq 2
 
+# Locked: no token, and nothing else is changed by it.
+check an_operator_locks_it says "'shop-vm' locked" admin lock shop-vm --reason 'odd logins, ticket 7'
+check locked_it_is_once says 'locked already' admin lock shop-vm
+check its_list_says_so says 'shop-vm *locked' admin list
+check its_info_says_why says '^locked reason: *odd logins, ticket 7' admin info "$uuid"
+check and_what_ends_it says '^repair: *virtid unlock shop-vm' admin info "$uuid"
+boot a unlocked 120 &
+vm=$!
+check why_says_who_it_was until_says 'locked since .* by admin uid .*: odd logins, ticket 7' admin why "$uuid"
+check its_proofs_are_refused_as_that until_says '\[!!\] proof *locked' admin why "$uuid"
+check so_it_has_no_token test ! -s "$SERVICE/unlocked"
+check an_operator_unlocks_it says "'shop-vm' unlocked" admin unlock shop-vm
+check unlocked_it_is_once says 'was not locked' admin unlock shop-vm
+wait "$vm"
+check it_has_its_token_after_that_without_a_reboot test $? -eq 0
+check as_who_it_was test "$(claim "$SERVICE/unlocked" "t['uuid']") $(claim "$SERVICE/unlocked" "t['gen']")" = "$uuid 2"
+check with_both_ratchets_stepped test "$(fresh "$SERVICE/unlocked")" = True
+
 # restore=auto: the disk alone.
 cp -a "$SERVICE/a" "$SERVICE/mixed"
 check it_steps_again boot a newest 60
@@ -83,4 +101,15 @@ rm -r "$SERVICE/newer/1/disk"
 cp -a "$SERVICE/mixed/1/disk" "$SERVICE/newer/1/disk"
 check an_older_disk_is_taken_back_by_itself boot newer itself 120
 check and_the_generation_says_so test "$(claim "$SERVICE/itself" "t['gen']")" -eq 3
+
+# A database of before the lock; the host that could show a receipt of it is not there.
+service_stop
+cp -a "$SERVICE/state" "$SERVICE/copied"
+service_start
+check an_operator_locks_it_after_the_backup says "'shop-vm' locked" admin lock shop-vm --reason 'what=unlocked; ticket 8'
+service_stop
+mv "$SERVICE/state" "$SERVICE/lost"
+mv "$SERVICE/copied" "$SERVICE/state"
+service_start --recovery
+check the_log_of_elsewhere_tells_that_and_why says "  locked  *$uuid, ok: what=unlocked; ticket 8" admin recovery show --audit "$SERVICE/tokend.log"
 plan

@@ -61,10 +61,11 @@ service_up()
     service_start
 }
 
-# Comes back when it serves.
+# service_start [OPTION...]: comes back when it serves.
+# shellcheck disable=SC2120 # most need none
 service_start()
 {
-    exec {ready}< <(exec "${AS[@]}" "$BUILD/virtid-tokend" --config "$SERVICE/etc/tokend.conf" --ready-fd 9 9>&1 1>&2 2>>"$SERVICE/tokend.log")
+    exec {ready}< <(exec "${AS[@]}" "$BUILD/virtid-tokend" --config "$SERVICE/etc/tokend.conf" --ready-fd 9 "$@" 9>&1 1>&2 2>>"$SERVICE/tokend.log")
     SERVICE_PID=$!
     read -r -t 60 _ <&"$ready" || { echo "# tokend did not start"; sed 's/^/# /' "$SERVICE/tokend.log" | tail -5; return 1; }
     exec {ready}<&-

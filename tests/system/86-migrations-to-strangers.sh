@@ -1,6 +1,6 @@
 #!/bin/bash
 # A destination that nobody sends the VM to, a copy that claims it, a host without our daemon, one that was removed, a
-# libvirt that calls no hook, a VM that nobody placed: the guest lives on where it is, one host alone holds its lease,
+# libvirt that calls no hook, a VM that is locked, one that nobody placed: the guest lives on where it is, one host alone holds its lease,
 # and it is who it was.
 set -u
 # shellcheck source=tests/lib/failed_moves.sh
@@ -36,6 +36,26 @@ visits_a_stranger() {
 # libvirt there calls no hook: nobody asks the service, and the daemon sees by itself what comes.
 goes_where_the_hook_is_dead() {
     mv "$boxes/b/etc/libvirt/hooks/qemu.d/virtid" "$boxes/hook" && restart_libvirtd b && through a b ''
+}
+
+# Locked while it runs: what it goes on with is its machine, where it is.
+locked_it_goes_nowhere() {
+    on a inside virtid lock moving --reason 'odd logins' || return 1
+    ! migrate moving a b --persistent 2>"$boxes/veto.log" || return 1
+    cat "$boxes/veto.log"
+    grep -q 'virtid unlock moving' "$boxes/veto.log" && on a in_state moving running
+}
+
+locked_it_runs_on_without_tokens() {
+    local n=$(($(cat "$boxes/asked") % AUDIENCES + 1))
+
+    echo $n >"$boxes/asked"
+    [ "$(boot_of a)" = "$(cat "$boxes/boot")" ] && ! on a guest_run "$boxes/a" moving 25 "virtid-agent token -a a$n" &&
+        on a why_says moving 'odd logins' && held_by moving a 60
+}
+
+unlocked_it_lives_on() {
+    on a inside virtid unlock moving && lives a
 }
 
 # An operator has removed the host: its daemon is told so, and libvirt's error says it.
@@ -77,6 +97,9 @@ ok a_copy_starts_while_nobody_can_be_asked copy_claims_it
 ok the_copy_gets_nothing copy_gets_nothing
 ok it_goes_to_a_stranger_and_comes_back visits_a_stranger
 ok it_is_back_from_a_stranger lives a
+ok a_locked_one_goes_nowhere locked_it_goes_nowhere
+ok it_runs_on_without_tokens locked_it_runs_on_without_tokens
+ok unlocked_it_is_who_it_was unlocked_it_lives_on
 ok a_host_that_was_removed_is_no_destination goes_not_to_a_removed_host
 ok it_lives_on_where_it_was lives a
 ok after_the_host_has_joined_again_it_is_one joins_again

@@ -21,7 +21,8 @@ api_handler api_admin_status, api_admin_audit;
 api_handler api_admin_hosts_add, api_admin_hosts, api_admin_host_approve,
     api_admin_host_remove, api_admin_host_fence;
 api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, api_admin_vm_accept,
-    api_admin_vm_retire; /* retire.c */
+    api_admin_vm_retire, /* retire.c */
+    api_admin_vm_lock, api_admin_vm_unlock; /* lock.c */
 api_handler api_admin_pools, api_admin_pool_set, api_admin_pool_remove;
 api_handler api_admin_recovery, api_admin_recovery_finish;
 api_handler api_admin_keys, api_admin_keys_rotate, api_admin_keys_revoke;

@@ -16,6 +16,7 @@
 #include "lib/tpm/tpm_data.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
+#include "tokenservice/api/lock.h"
 #include "tokenservice/api/recovery.h"
 #include "tokenservice/api/renewing.h"
 
@@ -243,10 +244,8 @@ decide(struct service *s, struct api_call *call, const struct claim *c,
     if (service_in_grace(s, call->now_ms, NULL))
         return error_problem(err, ERROR_BUSY, "grace",
                              "waiting for the hosts' reports");
-    if (a->id.state != ROW_PENDING && a->id.state != ROW_OK)
-        return error_problem(
-            err, ERROR_DENIED, a->id.state == ROW_RETIRED ? "retired" : "locked",
-            "the identity is %s", identity_row_state_name(a->id.state));
+    if (lock_check(a, err) < 0)
+        return -1;
     if (a->id.state == ROW_PENDING && recovery_check(s, err) < 0)
         return -1;
     if (check_unique(s, c, err) < 0 || settle(s, call, a, c, err) < 0)

@@ -17,7 +17,7 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/behind.h"
 #include "tokenservice/api/decision.h"
-#include "tokenservice/api/retire.h"
+#include "tokenservice/api/lock.h"
 
 enum { SHOWN_HEX = 2 * 32 };
 
@@ -57,7 +57,7 @@ check_account(struct service *s, const struct api_call *call, const struct vm_ac
     const struct lease_record *lease = &a->stored.lease;
     struct lease_now now = vm_account_now(s, a, call->now_ms);
 
-    if (retire_check(a, false, err) < 0)
+    if (lock_check(a, err) < 0)
         return -1;
     if (now.grace)
         return error_problem(err, ERROR_BUSY, "grace", "the service waits for its hosts to report; try again");

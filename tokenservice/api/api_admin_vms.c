@@ -11,6 +11,7 @@
 #include "lib/common/log.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
+#include "tokenservice/api/lock.h"
 #include "tokenservice/api/placing.h"
 #include "tokenservice/api/recovery.h"
 #include "tokenservice/api/renewing.h"
@@ -103,7 +104,7 @@ api_admin_vm(struct service *s, struct api_call *call, struct error *err)
 
     if (store_begin(s->store, &txn, err) < 0 ||
         vm_account_find(s, call->arg, &a, err) < 0 ||
-        vm_account_show_all(s, &a, call->now_ms, &answer, err) < 0 ||
+        vm_account_show_all(s, &a, call->now_ms, &answer, err) < 0 || lock_show(s, &a, answer, err) < 0 ||
         vm_trail(s, &a.id.uuid, &trail, &more, err) < 0)
         return -1;
     if (json_object_set_new(answer, "trail", trail) < 0 ||

@@ -116,6 +116,13 @@ apply_retired(struct reported *r)
         r->seq.report = r->report->seq;
 }
 
+/* What moved while it is locked would be moved away from who locked it; of an observed one nothing is refused. */
+static bool
+is_kept_here(const struct reported *r)
+{
+    return r->report->op == LEASE_OP_HANDOVER && !r->question && r->account.id.state == ROW_LOCKED;
+}
+
 static void
 apply_handover(struct service *s, struct api_call *call, struct reported *r)
 {
@@ -162,7 +169,9 @@ apply(struct service *s, struct api_call *call, struct reported *r)
     }
     if (!r->now.grace && !waits && !r->question)
         apply_ends(call, r);
-    if (r->report->seq <= r->seq.report)
+    if (is_kept_here(r))
+        r->word = (struct lease_word){ .answer = LEASE_FOREIGN };
+    else if (r->report->seq <= r->seq.report)
         repeat(r, call->host.name);
     else if (waits)
         r->word = (struct lease_word){ .answer = LEASE_FOREIGN }; /* nobody placed it yet */
@@ -203,7 +212,9 @@ audit(struct service *s, struct api_call *call, const struct reported *r,
     if (r->word.answer != LEASE_FOREIGN && r->word.answer != LEASE_MOVING && r->word.answer != LEASE_RETIRED)
         return 0;
     d.what = "lease-refused";
-    d.problem = r->now.outside && r->word.answer != LEASE_RETIRED ? "not-placed" : lease_answer_name(r->word.answer);
+    d.problem = is_kept_here(r)                                          ? "locked"
+                : r->now.outside && r->word.answer != LEASE_RETIRED ? "not-placed"
+                                                                    : lease_answer_name(r->word.answer);
     if (decision_add_seldom(s, call, &d, &is_new, err) < 0)
         return -1;
     if (is_new)
@@ -222,7 +233,7 @@ add_receipt(struct service *s, const struct api_call *call, const struct reporte
     CLEANUP(buf_clear) struct buf receipt = BUF(RECEIPT_MAX);
 
     /* A pending account is forgotten when nobody needs it: it is none that could be lost. */
-    if (r->account.id.state == ROW_PENDING ||
+    if (identity_row_is_unproved(&r->account.id) ||
         (r->vm->ver >= stored->lease.ver && (!with_account || r->vm->row_ver >= stored->row_ver)))
         return 0;
     if (receipt_make(s, &r->account, with_account, &receipt, err) < 0)
@@ -251,6 +262,7 @@ answer_vm(struct service *s, const struct api_call *call, const struct reported 
     ret->nx = lease->nx;
     ret->acked_seq = r->seq.ended;
     ret->show = r->show;
+    ret->locked = is_kept_here(r) && ret->answer == LEASE_FOREIGN;
     if (ret->answer == LEASE_FOREIGN || ret->answer == LEASE_MOVING) {
         memcpy(ret->holder, lease->hol, sizeof ret->holder);
         ret->seconds_left = lease_seconds_left(lease, &r->now);
@@ -435,6 +447,14 @@ park(struct api_call *call, const char *what, unsigned ms)
     snprintf(call->reply->park_key, sizeof call->reply->park_key, "%s %s", what, call->host.name);
 }
 
+static void
+add_header(struct api_call *call, const char *line)
+{
+    size_t len = strlen(call->reply->headers);
+
+    snprintf(call->reply->headers + len, sizeof call->reply->headers - len, "%s", line);
+}
+
 int
 api_report(struct service *s, struct api_call *call, struct error *err)
 {
@@ -466,6 +486,8 @@ api_report(struct service *s, struct api_call *call, struct error *err)
     if (lease_results_encode(results, report->n_vms, &call->reply->body, err) < 0)
         return -1;
     signing_keys_tell(s, call);
+    if (report->op == LEASE_OP_HANDOVER && results[0].locked)
+        add_header(call, HTTP_LOCKED ": 1\r\n");
     call->reply->status = 200;
     return 0;
 }

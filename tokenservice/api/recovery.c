@@ -10,6 +10,7 @@
 #include "tokenservice/api/api.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
+#include "tokenservice/api/lock.h"
 
 /* In the database: "SINCE LAST", both in ms since 1970; "" when it is over. */
 #define META "recovery"
@@ -163,6 +164,7 @@ recovery_take(struct service *s, struct api_call *call, const struct receipt *r,
 {
     struct vm_account a;
     struct lease_record before;
+    struct identity_row was;
     bool lease_newer, row_newer, used = false;
     struct lease_now now;
 
@@ -183,8 +185,12 @@ recovery_take(struct service *s, struct api_call *call, const struct receipt *r,
         *ret = RECOVERY_REFUSED;
         return record(s, call, &a, "its keys are another VM's by now", &before, "secret-known", err);
     }
-    if (row_newer)
+    was = a.id;
+    if (row_newer) {
         take_account(&a, r);
+        if (lock_keep(s, &was, r->row_ver, &a, err) < 0)
+            return -1;
+    }
     now = vm_account_now(s, &a, call->now_ms);
     if (lease_newer)
         take_lease(&a, r, &now);

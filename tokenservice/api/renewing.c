@@ -9,6 +9,7 @@
 #include "lib/common/log.h"
 #include "lib/crypto/hash.h"
 #include "tokenservice/api/decision.h"
+#include "tokenservice/api/lock.h"
 
 enum { DIGEST_HEX = 2 * ROW_EK_DIGEST_LEN };
 
@@ -18,9 +19,8 @@ renewing_check(const struct vm_account *a, struct error *err)
     if (a->id.state == ROW_PENDING)
         return error_problem(err, ERROR_DENIED, "conflict",
                              "it has not proved itself yet: any TPM is taken with its first proof");
-    if (a->id.state != ROW_OK)
-        return error_problem(err, ERROR_DENIED, a->id.state == ROW_RETIRED ? "retired" : "locked",
-                             "the identity is %s", identity_row_state_name(a->id.state));
+    if (lock_check(a, err) < 0)
+        return -1;
     if (a->id.ek_origin == ROW_EK_NONE || (a->id.has_ek && !(a->id.floor & FACTOR_VTPM)))
         return error_problem(err, ERROR_DENIED, "conflict", "it has no TPM that could be lost");
     return 0;

@@ -77,7 +77,7 @@ api_admin_vm_retire(struct service *s, struct api_call *call, struct error *err)
              lease_state_name(a.stored.lease.st), a.stored.lease.hol, (unsigned long long)a.stored.lease.ep);
     d.uuid = &a.id.uuid;
     d.seen = seen;
-    if (a.id.state == ROW_PENDING) /* keys that nobody has shown belong to nobody */
+    if (identity_row_is_unproved(&a.id)) /* keys that nobody has shown belong to nobody */
         vm_account_forget_claim(&a);
     a.id.state = ROW_RETIRED;
     retire_end_lease(&a, &now);

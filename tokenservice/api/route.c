@@ -48,6 +48,8 @@ static const struct route TABLE[] = {
     { "GET", "/v1/admin/vms/*", ON_ADMIN, WHO_ADMIN, api_admin_vm },
     { "POST", "/v1/admin/vms/*/place", ON_ADMIN, WHO_ADMIN, api_admin_vm_place },
     { "POST", "/v1/admin/vms/*/accept", ON_ADMIN, WHO_ADMIN, api_admin_vm_accept },
+    { "POST", "/v1/admin/vms/*/lock", ON_ADMIN, WHO_ADMIN, api_admin_vm_lock },
+    { "POST", "/v1/admin/vms/*/unlock", ON_ADMIN, WHO_ADMIN, api_admin_vm_unlock },
     { "POST", "/v1/admin/vms/*/retire", ON_ADMIN, WHO_ADMIN, api_admin_vm_retire },
     { "PATCH", "/v1/admin/vms/*", ON_ADMIN, WHO_ADMIN, api_admin_vm_set },
     { "GET", "/v1/admin/audiences", ON_ADMIN, WHO_ADMIN, api_admin_audiences },

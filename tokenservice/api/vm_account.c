@@ -180,7 +180,7 @@ vm_account_save(struct service *s, struct vm_account *a, struct error *err)
     CLEANUP(buf_clear) struct buf row = BUF(ROW_MAX);
 
     if (a->stored.lease.ep > a->id.epoch) {
-        if (a->id.state == ROW_PENDING && a->id.host[0] &&
+        if (identity_row_is_unproved(&a->id) && a->id.host[0] &&
             strcmp(a->id.host, a->stored.lease.hol) != 0) {
             /* Another host than the one that made the account has it now. */
             vm_account_forget_claim(a);
@@ -221,7 +221,7 @@ vm_account_now(struct service *s, const struct vm_account *a, int64_t now_ms)
     return (struct lease_now){ .now_ms = now_ms,
                                .since_ms = s->started_ms,
                                .grace = service_in_grace(s, now_ms, NULL) || behind,
-                               .host_only = a->id.state == ROW_OK && a->id.floor == FACTOR_HOST };
+                               .host_only = a->id.floor == FACTOR_HOST /* also while it is locked: no proof comes later */ };
 }
 
 int
@@ -240,7 +240,7 @@ vm_account_check_holder(struct service *s, const struct vm_account *a, const cha
             (unsigned long long)epoch, lease_state_name(lease->st),
             (unsigned long long)lease->ep);
     return error_problem(err, ERROR_DENIED,
-                         a->id.state == ROW_PENDING ? "claimed" : "foreign",
+                         identity_row_is_unproved(&a->id) ? "claimed" : "foreign",
                          "the VM is %s host %s; \"virtid place\" settles it",
                          lease->st == LEASE_RUNS ? "held by" : "reserved for",
                          lease->hol[0] ? lease->hol : "(none)");

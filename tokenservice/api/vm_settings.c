@@ -104,7 +104,7 @@ change_floor(const json_t *body, struct identity_row *row, struct error *err)
         if (add_factor(json_array_get(names, i), &floor, err) < 0)
             return -1;
     }
-    if (row->state == ROW_PENDING)
+    if (identity_row_is_unproved(row))
         return error_problem(
             err, ERROR_DENIED, "conflict",
             "the floor of a pending account is set by its first proof");

@@ -176,14 +176,27 @@ add_renewal_step(json_t *steps, const struct vm_account *a, int64_t now_ms)
     add_step(steps, "new vtpm", "waiting", seen, ends, "start it there, where its vTPM state is lost");
 }
 
+static char *
+unlock_command(const struct vm_account *a, char ret[static COMMAND_MAX])
+{
+    char uuid[VM_UUID_TEXT];
+
+    vm_uuid_print(&a->id.uuid, uuid);
+    snprintf(ret, COMMAND_MAX, "virtid unlock %s", a->id.name[0] ? a->id.name : uuid);
+    return ret;
+}
+
 static void
 add_account_step(json_t *steps, const struct vm_account *a)
 {
     const char *name = identity_row_state_name(a->id.state);
+    char command[COMMAND_MAX];
 
     if (a->id.state == ROW_PENDING)
         add_step(steps, "account", "waiting", name, "ok, by the first accepted proof",
                  "start the VM; its agent must run");
+    else if (a->id.state == ROW_LOCKED)
+        add_step(steps, "account", name, "locked by an operator", "ok", unlock_command(a, command));
     else if (a->id.state == ROW_RETIRED)
         add_step(steps, "account", name, "an operator ended this identity", "ok", problem_find("retired")->repair);
     else
@@ -198,7 +211,10 @@ add_proof_steps(json_t *steps, const struct vm_account *a, const struct newest *
     char command[COMMAND_MAX];
 
     add_account_step(steps, a);
-    if (!n->found)
+    if (n->found && strcmp(n->record.problem, "locked") == 0 && a->id.state != ROW_LOCKED)
+        add_step(steps, "proof", "waiting", "none since it was unlocked", "a proof by the guest's agent, within 5 minutes",
+                 "wait; if it stays so, see virtid-agent's log in the guest");
+    else if (!n->found)
         add_step(steps, "proof", "waiting", "none yet", "a proof by the guest's agent",
                  "see the steps before this one");
     else if (n->record.problem[0])
@@ -240,7 +256,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
     struct lease_now now = vm_account_now(s, a, now_ms);
     struct newest newest = { .found = false };
     json_t *steps = json_array();
-    char uuid[VM_UUID_TEXT];
+    char uuid[VM_UUID_TEXT], command[COMMAND_MAX];
 
     vm_uuid_print(&a->id.uuid, uuid);
 
@@ -255,6 +271,8 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
     if (copied_step(s, a, steps, err) < 0)
         return -1;
     add_host_saw(steps, a, &newest);
+    if (a->id.state == ROW_LOCKED)
+        json_object_set_new(o, "repair", json_string(unlock_command(a, command)));
     if (is_behind(a, &newest)) {
         json_object_set_new(o, "state", json_string(newest.record.problem));
         json_object_set_new(o, "repair", json_sprintf("virtid accept %s", a->id.name[0] ? a->id.name : uuid));

@@ -111,6 +111,13 @@ struct identity_row {
 /* "pending", "ok", "locked", "absent", "retired" */
 const char *identity_row_state_name(enum row_state state);
 
+/* No proof of it was accepted yet: it is pending, or was locked while it was. */
+static inline bool
+identity_row_is_unproved(const struct identity_row *row)
+{
+    return row->state == ROW_PENDING || (row->state == ROW_LOCKED && row->floor == 0);
+}
+
 /* Append the encoded row. ERROR_INPUT: a member breaks its grammar. */
 int identity_row_encode(const struct identity_row *row, struct buf *into, struct error *err);
 

@@ -283,6 +283,9 @@ int store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t lim
 /* The same, of one VM, of those that say where it may run. */
 int store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t limit,
                             store_audit_each *each, void *context, struct error *err);
+/* The same, of the words that locked it. */
+int store_audit_list_locks(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                           store_audit_each *each, void *context, struct error *err);
 /* The same, of its completed steps. */
 int store_audit_list_copies(struct store *store, const struct vm_uuid *uuid, size_t limit,
                             store_audit_each *each, void *context, struct error *err);

@@ -179,6 +179,13 @@ store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t 
 }
 
 int
+store_audit_list_locks(struct store *store, const struct vm_uuid *uuid, size_t limit,
+                       store_audit_each *each, void *context, struct error *err)
+{
+    return list_kinds(store, OF_KINDS("'locked'"), uuid, limit, each, context, err);
+}
+
+int
 store_audit_list_copies(struct store *store, const struct vm_uuid *uuid, size_t limit,
                         store_audit_each *each, void *context, struct error *err)
 {

@@ -136,7 +136,7 @@ store_vm_put(struct store *store, const struct store_vm *v,
         "bbbtinnnnitiiiiitiniiiiiiinit", v->uuid.bytes, sizeof v->uuid.bytes, v->row,
         v->row_len, v->mac, (size_t)ROW_MAC_LEN,
         id->state == ROW_RETIRED ? "" : id->name, /* free for another VM */
-        (int64_t)(id->state == ROW_PENDING), id->ek_digest,
+        (int64_t)identity_row_is_unproved(id), id->ek_digest,
         (size_t)(id->has_ek ? 32 : 0), id->cur, (size_t)(id->has_cur ? 65 : 0), v->ek,
         v->ek_len, v->ek_issued, (size_t)(v->has_ek_issued ? 32 : 0),
         (int64_t)v->lease.st, v->lease.hol, (int64_t)v->lease.ep, (int64_t)v->lease.nx,
