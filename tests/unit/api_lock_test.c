@@ -218,43 +218,84 @@ an_observed_one_is_refused_nothing(void **state)
     assert_null(strstr(the_api.headers, HTTP_LOCKED));
 }
 
-/* A migration that was under way. */
+/* Hosts "a" and "b", and a VM that was on its way from one to the other when it was locked: what "b" is told of its run. */
+struct move {
+    struct sim_host a, b;
+    struct sim_vm vm;
+};
+
+static void
+move_clear(struct move *m)
+{
+    sim_vm_clear(&m->vm);
+    sim_host_clear(&m->a);
+    sim_host_clear(&m->b);
+}
+#define move_clear_at move_clear
+
+static uint64_t
+pulled_from(struct sim_host *h)
+{
+    CLEANUP(json_decref) json_t *pull = NULL;
+
+    assert_int_equal(sim_host_ask(h, "GET", "/v1/host/pull?after=0", NULL), 200);
+    pull = api_answer();
+    return (uint64_t)json_integer_value(json_object_get(pull, "pull"));
+}
+
+static enum lease_answer
+arrives(struct move *m)
+{
+    struct sim_word here = { .view = VIEW_RUN, .k = true, .e = m->vm.epoch };
+
+    return sim_host_say_all(&m->b, &m->vm.uuid, &here).answer;
+}
+
+static enum lease_answer
+is_locked_on_its_way(struct move *m, int has)
+{
+    struct sim_word job = { .view = VIEW_JOB }, gone = { .view = VIEW_GM };
+    struct lease_result result;
+
+    sim_host_new(&m->a, "a.example");
+    sim_host_new(&m->b, "b.example");
+    sim_vm_enrolled(&m->vm, 1, has, &m->a);
+    job.e = gone.e = m->vm.epoch;
+    hands_over(&m->b, &m->vm);
+    job.pull = pulled_from(&m->a);
+    sim_host_say_all(&m->a, &m->vm.uuid, &job);
+    result = hands_over(&m->b, &m->vm);
+    assert_int_equal(result.answer, LEASE_CANDIDATE);
+    lock(&m->vm);
+    sim_host_say_all(&m->a, &m->vm.uuid, &gone);
+    m->vm.epoch = result.e;
+    return arrives(m);
+}
+
 static void
 one_that_was_moving_arrives_and_is_whose_it_was_after_it(void **state)
 {
-    struct sim_word job = { .view = VIEW_JOB }, gone = { .view = VIEW_GM }, here = { .view = VIEW_RUN, .k = true };
-    CLEANUP(sim_host_clear) struct sim_host a;
-    CLEANUP(sim_host_clear) struct sim_host b;
-    CLEANUP(sim_vm_clear) struct sim_vm vm;
-    struct lease_result result;
+    CLEANUP(move_clear) struct move m;
 
     (void)state;
-    sim_host_new(&a, "a.example");
-    sim_host_new(&b, "b.example");
-    sim_vm_enrolled(&vm, 1, SIM_SECRET, &a);
-    job.e = gone.e = vm.epoch;
-    sim_host_say_all(&a, &vm.uuid, &job);
-    result = hands_over(&b, &vm);
-    if (result.answer != LEASE_CANDIDATE) {
-        json_t *pull;
+    assert_int_equal(is_locked_on_its_way(&m, SIM_SECRET), LEASE_CANDIDATE);
+    must_refuse(sim_vm_token(&m.vm, &m.b, &the_answer));
+    assert_int_equal(arrives(&m), LEASE_CANDIDATE);
+    unlock(&m.vm);
+    assert_int_equal(sim_vm_token(&m.vm, &m.b, &the_answer), 200);
+    assert_int_equal(sim_host_say(&m.b, &m.vm.uuid, VIEW_RUN, m.vm.epoch, false).answer, LEASE_OK);
+}
 
-        assert_int_equal(sim_host_ask(&a, "GET", "/v1/host/pull?after=0", NULL), 200);
-        pull = api_answer();
-        job.pull = (uint64_t)json_integer_value(json_object_get(pull, "pull"));
-        json_decref(pull);
-        sim_host_say_all(&a, &vm.uuid, &job);
-        result = hands_over(&b, &vm);
-    }
-    assert_int_equal(result.answer, LEASE_CANDIDATE);
-    lock(&vm);
-    sim_host_say_all(&a, &vm.uuid, &gone);
-    here.e = vm.epoch = result.e;
-    assert_int_equal(sim_host_say_all(&b, &vm.uuid, &here).answer, LEASE_CANDIDATE);
-    must_refuse(sim_vm_token(&vm, &b, &the_answer));
-    assert_int_equal(sim_host_say_all(&b, &vm.uuid, &here).answer, LEASE_CANDIDATE);
-    unlock(&vm);
-    assert_int_equal(sim_vm_token(&vm, &b, &the_answer), 200);
-    assert_int_equal(sim_host_say(&b, &vm.uuid, VIEW_RUN, vm.epoch, false).answer, LEASE_OK);
+/* Its floor is its host alone: hosts decide where it is, locked or not. */
+static void
+where_no_proof_decides_the_lease_arrives_too(void **state)
+{
+    CLEANUP(move_clear) struct move m;
+
+    (void)state;
+    is_locked_on_its_way(&m, 0);
+    assert_int_equal(arrives(&m), LEASE_OK);
+    must_refuse(sim_vm_token(&m.vm, &m.b, &the_answer));
 }
 
 /* Said twice it is said once; who, when and why is for operators. */
@@ -357,6 +398,49 @@ one_that_never_proved_itself_is_pending_after_it(void **state)
     sim_assert_shown(&vm, "state", "pending");
     assert_int_equal(sim_vm_token(&vm, &a, &the_answer), 200);
     sim_assert_shown(&vm, "state", "ok");
+}
+
+/* What the one host said of it is nothing to the next, and nothing for ever. */
+static void
+a_stranger_leaves_no_keys_behind(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host a;
+    CLEANUP(sim_host_clear) struct sim_host b;
+    CLEANUP(sim_vm_clear) struct sim_vm vm;
+    CLEANUP(json_decref) json_t *o = NULL;
+
+    (void)state;
+    sim_host_new(&a, "a.example");
+    sim_host_new(&b, "b.example");
+    sim_vm_new(&vm, 1, SIM_SECRET);
+    vm.epoch = sim_host_say(&a, &vm.uuid, VIEW_RUN, 0, true).e;
+    assert_int_equal(sim_vm_account(&vm, &a), 200);
+    lock(&vm);
+    assert_int_equal(sim_host_placed(&b, &vm.uuid, json_pack("{s:b}", "force", 1)), 200);
+    o = shown(&vm);
+    assert_true(json_is_true(json_object_get(o, "has_secret")));
+    assert_int_equal(sim_host_say(&b, &vm.uuid, VIEW_RUN, 0, true).answer, LEASE_OK);
+    json_decref(o);
+    o = shown(&vm);
+    assert_true(json_is_false(json_object_get(o, "has_secret")));
+}
+
+static void
+nor_does_one_that_is_retired(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host a;
+    CLEANUP(sim_vm_clear) struct sim_vm vm;
+    CLEANUP(json_decref) json_t *o = NULL;
+
+    (void)state;
+    sim_host_new(&a, "a.example");
+    sim_vm_new(&vm, 1, SIM_SECRET);
+    vm.epoch = sim_host_say(&a, &vm.uuid, VIEW_RUN, 0, true).e;
+    assert_int_equal(sim_vm_account(&vm, &a), 200);
+    lock(&vm);
+    assert_int_equal(post(&vm, "retire", json_object()), 200);
+    o = shown(&vm);
+    assert_true(json_is_false(json_object_get(o, "has_secret")));
 }
 
 static void
@@ -478,9 +562,12 @@ main(void)
         API_TEST(it_comes_in_nowhere),
         API_TEST(an_observed_one_is_refused_nothing),
         API_TEST(one_that_was_moving_arrives_and_is_whose_it_was_after_it),
+        API_TEST(where_no_proof_decides_the_lease_arrives_too),
         API_TEST(it_is_recorded_and_shown),
         API_TEST(a_reason_is_a_line),
         API_TEST(one_that_never_proved_itself_is_pending_after_it),
+        API_TEST(a_stranger_leaves_no_keys_behind),
+        API_TEST(nor_does_one_that_is_retired),
         API_TEST(a_retired_one_is_neither_locked_nor_unlocked_and_a_locked_one_may_be_retired),
         API_TEST(an_accept_from_before_is_void),
         API_TEST(a_lock_since_the_backup_comes_back),
