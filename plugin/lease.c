@@ -421,7 +421,7 @@ ask_for(struct vm *vm, enum lease_op op, lease_acquired *done)
 }
 
 void
-lease_acquire(struct vm *vm, lease_acquired *done)
+lease_claim(struct vm *vm, lease_acquired *done)
 {
     ask_for(vm, LEASE_OP_ACQUIRE, done);
 }

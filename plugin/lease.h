@@ -18,9 +18,9 @@ enum lease_outcome {
 typedef void lease_acquired(struct vm *vm, enum lease_outcome outcome, const char *why);
 
 /* Take the lease.  Answered at once when the service is known to be down. */
-void lease_acquire(struct vm *vm, lease_acquired *done);
+void lease_claim(struct vm *vm, lease_acquired *done);
 
-/* What would lease_acquire() be answered?  Changes nothing, here or there; LEASE_GOT brings no epoch. */
+/* What would lease_claim() be answered?  Changes nothing, here or there; LEASE_GOT brings no epoch. */
 void lease_ask(struct vm *vm, lease_acquired *done);
 
 /*

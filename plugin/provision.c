@@ -266,7 +266,7 @@ provision_consider(struct vm *vm)
         return;
     p = new_provision(vm);
     if (p)
-        lease_acquire(vm, acquired);
+        lease_claim(vm, acquired);
 }
 
 bool

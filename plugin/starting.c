@@ -182,7 +182,7 @@ begin_acquire(struct start *start)
     start->phase = ACQUIRING;
     set_timer(start, ACQUIRE_WAIT_MS);
     hook_call_wait(start->call, 1);
-    lease_acquire(start->vm, acquired);
+    lease_claim(start->vm, acquired);
 }
 
 void

@@ -1,0 +1,49 @@
+/*
+ * host_libvirt.h - the libvirt of each host of the host model, and where the guest truly is
+ *
+ * What it does is what was seen of libvirt 9.0: which hooks and which events, in which order (docs/LIFECYCLE.md).
+ * Events reach the daemon by machine_watch(), when the test lets them.
+ */
+#pragma once
+
+#include "tests/unit/host_world.h"
+
+enum guest { GUEST_OFF, GUEST_RUNS, GUEST_INCOMING, GUEST_PAUSED /* behind a switch-over */ };
+
+enum { MACHINE_EVENTS = 32 };
+
+struct machine {
+    enum guest guest;
+    int id;
+    bool copy;           /* ghost: not the true one */
+    bool dead;           /* the whole host */
+    bool came_in, left_migrated, moved; /* libvirt's reasons: running, shut off, paused */
+    enum machine_op { DOING_NOTHING, STARTING, ARRIVING } doing;
+    struct hook_call *call; /* what that waits for */
+    bool will_fail;         /* QEMU does not come up */
+    enum watch_event events[MACHINE_EVENTS];
+    size_t n_events;
+    bool changed, sweep, lost;
+    int64_t next_sweep_ms;
+};
+
+extern struct machine machines[WORLD_HOSTS];
+
+void machines_begin(void);
+bool machine_is_busy(int h);
+bool machine_may_start(int h);
+/* `restore`: from a save file; `fails`: QEMU does not come up, though the hook let it. */
+void machine_start(int h, bool restore, bool fails);
+void machine_stop(int h, bool by_guest);
+/* What waits for a hook goes on if that was answered. */
+void machine_go_on(int h);
+/* libvirt's thread of the daemon tells something; `look_first`: before it hears of more events. */
+void machine_watch(int h, bool look_first);
+/* The daemon is new, or libvirtd is: a sweep follows. */
+void machine_reconnect(int h);
+void machine_libvirtd_dies(int h);
+void machine_end_job(bool arrives);
+
+/* The test's own. */
+void host_model_note(const char *what, int host);
+void host_model_started(int h, bool granted);
