@@ -113,6 +113,8 @@ arriving_prepare(struct vm *vm, struct hook_call *call)
     vm->record.run_resumed = vm->record.run_switched = vm->record.run_left = false;
     vm->record.ran = true;
     vm->record.clean = false;
+    vm->unstarted = true;
+    vm->came_up = false;
     skip_steps(vm);
     vm->starting_since_ms = clock_monotonic_ms();
     vm_save(vm);

@@ -75,6 +75,7 @@ struct vm {
     bool run_confirmed;        /* record.run was compared with what runs */
     bool started_event;        /* this process saw its run begin */
     bool unstarted;            /* the hook let its run begin, and libvirt's word of that is still to come */
+    bool came_up;              /* the hook said `started` of the run that it let begin */
     bool hook_seen;            /* libvirt called us for the run that is there */
     bool hook_judged;          /* it was said whether it did */
     unsigned generation;       /* steps with every end: an answer from before it changes nothing */

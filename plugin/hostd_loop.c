@@ -49,7 +49,7 @@ take_hook(void *context, struct hook_call *call, const struct hook_msg *msg)
     if (strcmp(msg->op, "stopped") == 0 || strcmp(msg->op, "release") == 0)
         stopping_hook(vm);
     else if (strcmp(msg->op, "started") == 0)
-        vm->hook_seen = true;
+        vm->hook_seen = vm->came_up = true;
 }
 
 /* ---- libvirt ---- */

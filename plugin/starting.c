@@ -82,6 +82,7 @@ finish(struct start *start, enum hook_verdict verdict, const char *reason)
         vm->record.run_resumed = !vm->incoming;
         vm->starting_since_ms = clock_monotonic_ms();
         vm->unstarted = true;
+        vm->came_up = false;
         vm_save(vm);
     } else if (vm->record.e != 0 && !vm->provision) {
         lease_end(vm, VIEW_GO); /* taken for a start that will not be; a disk being written keeps it */

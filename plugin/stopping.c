@@ -35,7 +35,8 @@ end_run(struct vm *vm, enum lease_view view, bool clean)
     vm->ending = NULL;
     vm->active = vm->paused = vm->incoming = vm->leaving = false;
     vm->memory_ms = vm->arrived_ms = 0;
-    vm->run_confirmed = vm->hook_seen = vm->started_event = vm->hook_judged = vm->restart_pending = vm->unstarted = false;
+    vm->run_confirmed = vm->hook_seen = vm->started_event = vm->hook_judged = vm->restart_pending = false;
+    vm->unstarted = vm->came_up = false;
     vm->id = -1;
     host_channel_free(vm->channel);
     vm->channel = NULL;
@@ -53,11 +54,23 @@ on_no_reason(int fd, short what, void *context)
     stopping_settle(context);
 }
 
+/*
+ * The hook alone, which says the same of one that was moved: that it arrived and was switched over may be on its way
+ * to us as well.  Of a QEMU that did not come up libvirt tells nothing else.
+ */
+static void
+end_unheard(struct vm *vm)
+{
+    bool was_up = vm->came_up || !vm->unstarted;
+
+    end_run(vm, !was_up ? watched_end(vm, WATCH_STOPPED_OTHER) : vm->record.run_k ? VIEW_GV : VIEW_GU, false);
+}
+
 void
 stopping_settle(struct vm *vm)
 {
     if (vm->ending)
-        end_run(vm, watched_end(vm, WATCH_STOPPED_OTHER), false);
+        end_unheard(vm);
 }
 
 void
@@ -72,7 +85,7 @@ stopping_hook(struct vm *vm)
         return;
     vm->ending = evtimer_new(vm->hostd->base, on_no_reason, vm);
     if (!vm->ending || evtimer_add(vm->ending, &wait) < 0)
-        end_run(vm, watched_end(vm, WATCH_STOPPED_OTHER), false);
+        end_unheard(vm);
 }
 
 void

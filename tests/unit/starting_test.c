@@ -74,6 +74,44 @@ an_end_after_the_switch_over_is_doubt(void **state)
     hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
 }
 
+/* The hook says the same of one that was moved, and what libvirt says of that may still be on its way. */
+static void
+an_end_whose_reason_is_not_heard_is_doubt(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    stopping_hook(rig->vm);
+    stopping_settle(rig->vm);
+    hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
+    hostd_rig_running(rig, 8);
+    rig->vm->record.run_k = true;
+    rig->vm->record.run_resumed = false; /* as far as we know */
+    stopping_hook(rig->vm);
+    stopping_settle(rig->vm);
+    hostd_rig_assert_end(rig, 1, VIEW_GV, 8);
+}
+
+/* Nor does libvirt say why. */
+static void
+a_start_that_does_not_come_up_is_no_doubt(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    strcpy(rig->vm->record.run, RUN_STARTING);
+    rig->vm->record.e = 9;
+    rig->vm->unstarted = true; /* as prepare leaves it */
+    stopping_hook(rig->vm);
+    stopping_settle(rig->vm);
+    hostd_rig_assert_end(rig, 0, VIEW_GO, 9);
+    strcpy(rig->vm->record.run, RUN_STARTING);
+    rig->vm->record.e = 10;
+    rig->vm->unstarted = rig->vm->came_up = true; /* `started`, and no event of it yet */
+    stopping_hook(rig->vm);
+    stopping_settle(rig->vm);
+    hostd_rig_assert_end(rig, 1, VIEW_GU, 10);
+}
+
 static void
 an_incoming_run_that_never_resumed_is_no_end_of_the_vm(void **state)
 {
@@ -504,6 +542,8 @@ main(void)
         IN_RIG(hook_and_event_are_one_end),
         IN_RIG(moved_away_is_said_by_the_event_alone),
         IN_RIG(an_end_after_the_switch_over_is_doubt),
+        IN_RIG(an_end_whose_reason_is_not_heard_is_doubt),
+        IN_RIG(a_start_that_does_not_come_up_is_no_doubt),
         IN_RIG(an_incoming_run_that_never_resumed_is_no_end_of_the_vm),
         IN_RIG(an_end_that_nobody_watched_is_doubt),
         IN_RIG(nothing_is_signed_while_an_end_is_unreported),
