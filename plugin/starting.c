@@ -252,6 +252,7 @@ begin_prepare(struct vm *vm, struct hook_call *call)
 static void
 begin_operation(struct vm *vm, struct hook_call *call, const char *op)
 {
+    stopping_settle(vm); /* an end whose reason we still waited for */
     vm->hook_seen = true;
     if (vm_is_observed(vm) && !vm->start) {
         hook_call_answer(call, HOOK_GO, "");
@@ -268,7 +269,6 @@ begin_operation(struct vm *vm, struct hook_call *call, const char *op)
         hook_call_answer(call, HOOK_GO, ""); /* prepare follows and takes the lease */
         return;
     }
-    stopping_settle(vm); /* an end whose reason we still waited for */
     if (vm->incoming) {
         arriving_prepare(vm, call);
         return;

@@ -12,10 +12,43 @@
 #include <cmocka.h>
 
 #include "lib/common/clock.h"
+#include "plugin/hookd.h"
 #include "plugin/lease.h"
 #include "plugin/reconcile.h"
+#include "plugin/starting.h"
+#include "plugin/stopping.h"
 #include "plugin/vms.h"
 #include "tests/unit/hostd_fixture.h"
+
+/* In their places: what a hook is answered. */
+void __wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason);
+void __wrap_hook_call_wait(struct hook_call *call, unsigned seconds);
+
+static int goes;
+
+void
+__wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason)
+{
+    (void)call;
+    (void)reason;
+    goes += verdict == HOOK_GO;
+}
+
+void
+__wrap_hook_call_wait(struct hook_call *call, unsigned seconds)
+{
+    (void)call;
+    (void)seconds;
+}
+
+static void
+ask(struct hostd_rig *rig, const char *op)
+{
+    struct hook_msg msg = { .name = "web1", .uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8" };
+
+    strcpy(msg.op, op);
+    starting_begin(&rig->hostd, NULL, &msg);
+}
 
 /* What libvirt shows of a migration out of here. */
 static void
@@ -73,6 +106,24 @@ incoming(struct hostd_rig *rig, uint64_t epoch)
     hostd_rig_running(rig, epoch);
     rig->vm->record.run_k = true;
     rig->vm->record.run_resumed = false;
+}
+
+/* A migration that failed is tried again at once: the end of the first run belongs before the second one. */
+static void
+an_end_that_is_still_awaited_does_not_end_the_next_arrival(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    incoming(rig, 9);
+    stopping_hook(rig->vm);
+    goes = 0;
+    ask(rig, "migrate");
+    hostd_rig_assert_end(rig, 0, VIEW_GV, 9);
+    ask(rig, "prepare");
+    assert_int_equal(goes, 2);
+    assert_string_equal(rig->vm->record.run, RUN_STARTING);
+    assert_true(rig->vm->record.run_k && vm_is_incoming(rig->vm));
+    assert_int_equal(rig->vm->record.n_ends, 1);
 }
 
 static void
@@ -352,6 +403,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         ARRIVING_TEST(one_that_is_moved_while_it_is_off_is_there_when_it_is_defined),
         ARRIVING_TEST(a_definition_ends_no_arrival_that_was_prepared),
+        ARRIVING_TEST(an_end_that_is_still_awaited_does_not_end_the_next_arrival),
         ARRIVING_TEST(a_job_that_begins_or_ends_is_news),
         ARRIVING_TEST(a_paused_rest_behind_the_switch_over_has_no_right),
         ARRIVING_TEST(a_pause_of_its_user_is_none),
