@@ -19,6 +19,14 @@ struct arrival {
     struct hook_call *call;
 };
 
+/* Between `migrate` and `prepare`, for a daemon that is new by then: a run that came in, and has not begun. */
+static void
+remember(struct vm *vm, bool incoming)
+{
+    vm->record.run_k = incoming;
+    vm_save(vm);
+}
+
 static void
 answer(struct arrival *a, enum hook_verdict verdict, const char *why)
 {
@@ -28,9 +36,11 @@ answer(struct arrival *a, enum hook_verdict verdict, const char *why)
     snprintf(vm->start_problem, sizeof vm->start_problem, "%.*s", HOOK_REASON_MAX, why);
     if (verdict == HOOK_NO)
         vm->incoming = false;
+    else if (!vm->record.run[0])
+        remember(vm, true);
     log_notice("event=arrival vm=%s verdict=%s epoch=%llu%s%s", vm->record.name, verdict == HOOK_GO ? "go" : "no",
                (unsigned long long)vm->record.e, why[0] ? " reason=" : "", why);
-    hook_call_answer(a->call, verdict, vm->start_problem);
+    vm_answer_hook(vm, a->call, verdict, vm->start_problem);
     free(a);
 }
 
@@ -118,14 +128,25 @@ arriving_prepare(struct vm *vm, struct hook_call *call)
     skip_steps(vm);
     vm->starting_since_ms = clock_monotonic_ms();
     vm_save(vm);
-    hook_call_answer(call, HOOK_GO, "");
+    vm_answer_hook(vm, call, HOOK_GO, "");
     lease_report_soon(vm);
+}
+
+void
+arriving_loaded(struct vm *vm)
+{
+    if (vm->record.run[0] || !vm->record.run_k)
+        return;
+    vm->incoming = true;
+    vm->memory_ms = clock_monotonic_ms();
 }
 
 void
 arriving_failed(struct vm *vm)
 {
     vm->incoming = false;
+    if (!vm->record.run[0])
+        remember(vm, false);
     if (vm->record.e != 0 && !vm->record.run[0])
         lease_end(vm, VIEW_GI);
     else

@@ -13,6 +13,8 @@
 void arriving_begin(struct vm *vm, struct hook_call *call);
 /* `prepare` of a VM that is incoming. */
 void arriving_prepare(struct vm *vm, struct hook_call *call);
+/* The journal was read: was one let in, and has not begun? */
+void arriving_loaded(struct vm *vm);
 /* It was announced and did not come. */
 void arriving_failed(struct vm *vm);
 /* libvirt has its definition here, without `prepare`: it was moved while it was off, and no memory follows. */

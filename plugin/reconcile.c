@@ -417,6 +417,7 @@ load_one(void *context, const struct vm_record *record, struct error *err)
     vm->is_saved = true;
     made_doubt(vm);
     vm->starting_since_ms = vm->saw_ms = clock_monotonic_ms();
+    arriving_loaded(vm);
     modes_mark(vm); /* the host's own mode may be another now */
     observing_load(vm);
     return 0;

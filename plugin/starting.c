@@ -90,7 +90,7 @@ finish(struct start *start, enum hook_verdict verdict, const char *reason)
     log_notice("event=start vm=%s verdict=%s epoch=%llu%s%s", vm->record.name,
                verdict == HOOK_GO ? "go" : "no", (unsigned long long)vm->record.e,
                reason[0] ? " reason=" : "", reason);
-    hook_call_answer(call, vm->hostd->journal_failed ? HOOK_GO : verdict, reason);
+    vm_answer_hook(vm, call, verdict, reason);
     lease_report_soon(vm);
 }
 

@@ -5,6 +5,7 @@
 #include <event2/event.h>
 
 #include "plugin/lease.h"
+#include "plugin/vms.h"
 
 enum { REASON_SECONDS = 2 };
 
@@ -79,8 +80,11 @@ stopping_hook(struct vm *vm)
     struct timeval wait = { .tv_sec = REASON_SECONDS };
 
     vm->incoming = vm->incoming && has_run(vm);
-    if (!has_run(vm))
-        vm->memory_ms = 0; /* it did not come */
+    if (!has_run(vm)) { /* it did not come */
+        vm->memory_ms = 0;
+        vm->record.run_k = false;
+        vm_save(vm);
+    }
     if (!has_run(vm) || vm->ending)
         return;
     vm->ending = evtimer_new(vm->hostd->base, on_no_reason, vm);

@@ -186,6 +186,13 @@ vm_save(struct vm *vm)
     event_base_loopbreak(vm->hostd->base);
 }
 
+void
+vm_answer_hook(const struct vm *vm, struct hook_call *call, enum hook_verdict verdict, const char *reason)
+{
+    if (!vm->hostd->journal_failed) /* else its connection ends with us */
+        hook_call_answer(call, verdict, reason);
+}
+
 uint64_t
 vm_may_sign(const struct vm *vm, int64_t now_ms, const char **ret_reason)
 {

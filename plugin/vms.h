@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "plugin/hookd.h"
 #include "plugin/hostd.h"
 
 struct vm *vms_find(struct hostd *hostd, const struct vm_uuid *uuid);
@@ -45,6 +46,12 @@ const char *vm_state_word(const struct vm *vm);
  * so and ends the loop (a restart reads what is really there).
  */
 void vm_save(struct vm *vm);
+
+/*
+ * The verdict of a hook that waits.  Not after a failed write: the hook then takes us for silent, goes by its own rule
+ * (a strict VM does not start) and leaves its mark for the next process.
+ */
+void vm_answer_hook(const struct vm *vm, struct hook_call *call, enum hook_verdict verdict, const char *reason);
 
 /* Epoch to sign in now, or 0 with a reason word. */
 uint64_t vm_may_sign(const struct vm *vm, int64_t now_ms, const char **ret_reason);

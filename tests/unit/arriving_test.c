@@ -126,6 +126,54 @@ an_end_that_is_still_awaited_does_not_end_the_next_arrival(void **state)
     assert_int_equal(rig->vm->record.n_ends, 1);
 }
 
+/* What can not be journalled is not said: the hook goes by its own rule, and its mark tells the next daemon. */
+static void
+no_hook_is_answered_after_a_failed_write(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    rig->hostd.journal_failed = true;
+    goes = 0;
+    ask(rig, "migrate");
+    ask(rig, "prepare");
+    rig->vm->incoming = false;
+    ask(rig, "prepare"); /* a start's */
+    assert_int_equal(goes, 0);
+    assert_null(rig->vm->start);
+}
+
+/* libvirt goes on with `prepare`, and does not say again that it is no start. */
+static void
+one_that_was_let_in_is_known_to_the_next_daemon(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    ask(rig, "migrate");
+    assert_true(rig->vm->is_saved && rig->vm->saved.run_k);
+    rig->vm->incoming = false; /* killed */
+    arriving_loaded(rig->vm);
+    assert_true(vm_is_incoming(rig->vm) && vm_memory_comes(rig->vm));
+    ask(rig, "prepare");
+    assert_string_equal(rig->vm->record.run, RUN_STARTING);
+    assert_true(rig->vm->record.run_k && !rig->vm->record.run_resumed);
+}
+
+/* Then `prepare` is a start's again, for the next daemon, too. */
+static void
+one_that_was_let_in_and_did_not_come_is_forgotten(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    ask(rig, "migrate");
+    tell(rig, WATCH_DEFINED);
+    assert_false(rig->vm->saved.run_k);
+    ask(rig, "migrate");
+    stopping_hook(rig->vm);
+    assert_false(rig->vm->saved.run_k);
+    arriving_loaded(rig->vm);
+    assert_false(vm_is_incoming(rig->vm));
+}
+
 static void
 a_job_that_begins_or_ends_is_news(void **state)
 {
@@ -404,6 +452,9 @@ main(void)
         ARRIVING_TEST(one_that_is_moved_while_it_is_off_is_there_when_it_is_defined),
         ARRIVING_TEST(a_definition_ends_no_arrival_that_was_prepared),
         ARRIVING_TEST(an_end_that_is_still_awaited_does_not_end_the_next_arrival),
+        ARRIVING_TEST(one_that_was_let_in_is_known_to_the_next_daemon),
+        ARRIVING_TEST(one_that_was_let_in_and_did_not_come_is_forgotten),
+        ARRIVING_TEST(no_hook_is_answered_after_a_failed_write),
         ARRIVING_TEST(a_job_that_begins_or_ends_is_news),
         ARRIVING_TEST(a_paused_rest_behind_the_switch_over_has_no_right),
         ARRIVING_TEST(a_pause_of_its_user_is_none),
