@@ -147,6 +147,8 @@ see_migration(struct vm *vm, const struct watch_report *report)
         arriving_resumed(vm);
     if (!report->paused && !vm->incoming)
         vm->memory_ms = 0; /* it is here */
+    if (is_left_over(vm, report)) /* whose event came while we were away; it may end before its job is looked at */
+        vm->record.run_switched = true;
     if (report->job_known) {
         vm->leaving = report->leaving;
         vm->looked = vm->record.kn;
@@ -158,6 +160,7 @@ see_migration(struct vm *vm, const struct watch_report *report)
         libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
     if (was_leaving != vm->leaving || (report->job_known && !was_looked))
         lease_report_soon(vm);
+    vm_save(vm);
 }
 
 static void

@@ -96,6 +96,8 @@ void
 stopping_event(struct vm *vm, enum watch_event event)
 {
     bool shown = vm->active && !vm->unstarted;
+    /* Else we have just started, or libvirt has, and what came before the end was told to nobody. */
+    bool watched = vm->run_confirmed || vm->started_event || vm->unstarted;
 
     /*
      * An event of the run before the one that is starting now says nothing about it: a revert ends and begins one in
@@ -103,7 +105,10 @@ stopping_event(struct vm *vm, enum watch_event event)
      */
     if (!vm->ending && !shown && !vm->started_event)
         return;
-    end_run(vm, watched_end(vm, event), event == WATCH_STOPPED_SHUTDOWN);
+    if (!watched && event != WATCH_STOPPED_MIGRATED)
+        stopping_unwatched(vm, false);
+    else
+        end_run(vm, watched_end(vm, event), event == WATCH_STOPPED_SHUTDOWN);
 }
 
 void

@@ -126,6 +126,20 @@ an_end_that_is_still_awaited_does_not_end_the_next_arrival(void **state)
     assert_int_equal(rig->vm->record.n_ends, 1);
 }
 
+/* A daemon that has just started, and the first look told no job yet. */
+static void
+a_paused_rest_that_is_destroyed_before_its_job_is_looked_at_is_doubt(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *report = hostd_rig_seen(rig, true, 4);
+
+    hostd_rig_running(rig, 7);
+    report->paused = report->stopped_to_move = true;
+    reconcile_take(&rig->hostd, report);
+    tell(rig, WATCH_STOPPED_OTHER);
+    hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
+}
+
 /* What can not be journalled is not said: the hook goes by its own rule, and its mark tells the next daemon. */
 static void
 no_hook_is_answered_after_a_failed_write(void **state)
@@ -455,6 +469,7 @@ main(void)
         ARRIVING_TEST(one_that_was_let_in_is_known_to_the_next_daemon),
         ARRIVING_TEST(one_that_was_let_in_and_did_not_come_is_forgotten),
         ARRIVING_TEST(no_hook_is_answered_after_a_failed_write),
+        ARRIVING_TEST(a_paused_rest_that_is_destroyed_before_its_job_is_looked_at_is_doubt),
         ARRIVING_TEST(a_job_that_begins_or_ends_is_news),
         ARRIVING_TEST(a_paused_rest_behind_the_switch_over_has_no_right),
         ARRIVING_TEST(a_pause_of_its_user_is_none),

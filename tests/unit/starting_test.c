@@ -92,6 +92,24 @@ an_end_whose_reason_is_not_heard_is_doubt(void **state)
     hostd_rig_assert_end(rig, 1, VIEW_GV, 8);
 }
 
+/* A daemon that has just started: it may have been moved, and what was left of it destroyed. */
+static void
+an_end_before_the_first_look_is_doubt(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->active = rig->vm->run_confirmed = false;
+    stopping_hook(rig->vm);
+    stopping_event(rig->vm, WATCH_STOPPED_SHUTDOWN);
+    hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
+    hostd_rig_running(rig, 8);
+    rig->vm->active = rig->vm->run_confirmed = false;
+    stopping_hook(rig->vm);
+    stopping_event(rig->vm, WATCH_STOPPED_MIGRATED);
+    hostd_rig_assert_end(rig, 1, VIEW_GM, 8);
+}
+
 /* Nor does libvirt say why. */
 static void
 a_start_that_does_not_come_up_is_no_doubt(void **state)
@@ -543,6 +561,7 @@ main(void)
         IN_RIG(moved_away_is_said_by_the_event_alone),
         IN_RIG(an_end_after_the_switch_over_is_doubt),
         IN_RIG(an_end_whose_reason_is_not_heard_is_doubt),
+        IN_RIG(an_end_before_the_first_look_is_doubt),
         IN_RIG(a_start_that_does_not_come_up_is_no_doubt),
         IN_RIG(an_incoming_run_that_never_resumed_is_no_end_of_the_vm),
         IN_RIG(an_end_that_nobody_watched_is_doubt),
