@@ -4,8 +4,8 @@
 
 #include <event2/event.h>
 
+#include "plugin/arriving.h"
 #include "plugin/lease.h"
-#include "plugin/vms.h"
 
 enum { REASON_SECONDS = 2 };
 
@@ -79,11 +79,10 @@ stopping_hook(struct vm *vm)
 {
     struct timeval wait = { .tv_sec = REASON_SECONDS };
 
-    vm->incoming = vm->incoming && has_run(vm);
-    if (!has_run(vm)) { /* it did not come */
+    if (!has_run(vm) && !vm->arrival) { /* it did not come, and the epoch that it would have had is nobody's */
         vm->memory_ms = 0;
-        vm->record.run_k = false;
-        vm_save(vm);
+        if (vm->incoming)
+            arriving_failed(vm);
     }
     if (!has_run(vm) || vm->ending)
         return;

@@ -182,7 +182,10 @@ one_that_was_let_in_and_did_not_come_is_forgotten(void **state)
     tell(rig, WATCH_DEFINED);
     assert_false(rig->vm->saved.run_k);
     ask(rig, "migrate");
+    rig->vm->record.e = 9;
     stopping_hook(rig->vm);
+    hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
+    assert_int_equal(rig->vm->record.e, 0);
     assert_false(rig->vm->saved.run_k);
     arriving_loaded(rig->vm);
     assert_false(vm_is_incoming(rig->vm));
