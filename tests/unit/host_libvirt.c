@@ -16,7 +16,7 @@
 struct machine machines[WORLD_HOSTS];
 
 static struct {
-    enum { NO_JOB, MEMORY, SWITCHED } phase;
+    enum { NO_JOB, ASKED, MEMORY, SWITCHED } phase;
     int from, to;
 } job;
 static int last_id;
@@ -114,17 +114,7 @@ machine_reconnect(int h)
     m->sweep = true;
 }
 
-void
-machine_libvirtd_dies(int h)
-{
-    if (world_hosts[h].up) {
-        machine_reconnect(h);
-        world_hosts[h].moving = world_hosts[h].look = false;
-        machines[h].lost = true;
-    }
-}
-
-/* ---- starts and ends ---- */
+/* ---- starts ---- */
 
 bool
 machine_is_busy(int h)
@@ -133,9 +123,15 @@ machine_is_busy(int h)
 }
 
 bool
+machine_may_stop(int h)
+{
+    return machines[h].guest == GUEST_RUNS && (!machine_is_busy(h) || (job.phase == MEMORY && job.from == h));
+}
+
+bool
 machine_may_start(int h)
 {
-    return machines[h].guest == GUEST_OFF && !machine_is_busy(h) && !machines[h].dead;
+    return machines[h].guest == GUEST_OFF && !machine_is_busy(h);
 }
 
 void
@@ -145,6 +141,10 @@ machine_start(int h, bool restore, bool fails)
 
     m->doing = STARTING;
     m->will_fail = fails;
+    if (world_hosts[h].up && world_has_mark(&world_hosts[h]))
+        the_service.why |= WHY_UNSWEPT;
+    if (world_hosts[h].up && world_hosts[h].vm->incoming)
+        the_service.why |= WHY_ARRIVAL;
     m->call = world_hook(&world_hosts[h], restore ? "restore" : "prepare");
 }
 
@@ -182,12 +182,40 @@ go_on_starting(int h)
     }
     m->doing = DOING_NOTHING;
     if (m->call->answer == CALL_GO)
-        host_model_started(h, host->up && host->vm->record.e != 0);
+        host_model_started(h, host->up && !m->call->alone && host->vm->record.e != 0);
     host_model_note(m->call->answer == CALL_NO ? "vetoed" : m->will_fail ? "fails" : "up", h);
     if (m->call->answer == CALL_NO || m->will_fail)
         end_hooks(h);
     else
         come_up(h);
+}
+
+/* All hooks of the destination come before any memory. */
+static void
+go_on_arriving(int h)
+{
+    struct machine *m = &machines[h];
+    bool asked = strcmp(m->call->op, "migrate") == 0;
+
+    if (asked && m->call->answer == CALL_GO && !m->will_fail) {
+        m->call = world_hook(&world_hosts[h], "prepare");
+        return;
+    }
+    m->doing = DOING_NOTHING;
+    if (m->call->answer == CALL_NO || m->will_fail) {
+        host_model_note(m->call->answer == CALL_NO ? "not-let-in" : "never-came", h);
+        job.phase = NO_JOB;
+        if (!asked)
+            end_hooks(h);
+        return;
+    }
+    host_model_note("incoming", h);
+    job.phase = MEMORY;
+    m->guest = GUEST_INCOMING;
+    m->id = ++last_id;
+    m->left_migrated = false;
+    (void)world_hook(&world_hosts[h], "started");
+    tell_event(h, WATCH_STARTED_MIGRATED);
 }
 
 void
@@ -199,22 +227,152 @@ machine_go_on(int h)
         return;
     if (m->call->answer == CALL_LOST)
         world_hook_alone(m->call);
-    go_on_starting(h);
+    if (m->doing == STARTING)
+        go_on_starting(h);
+    else
+        go_on_arriving(h);
 }
+
+/* ---- migrations ---- */
+
+bool
+machine_may_migrate(int from, int to)
+{
+    return job.phase == NO_JOB && machines[from].guest == GUEST_RUNS && !machines[from].copy && !machine_is_busy(from) &&
+           machine_may_start(to);
+}
+
+void
+machine_migrate(int from, int to, bool fails)
+{
+    job.phase = ASKED;
+    job.from = from;
+    job.to = to;
+    machines[to].doing = ARRIVING;
+    machines[to].will_fail = fails;
+    machines[to].call = world_hook(&world_hosts[to], "migrate");
+}
+
+static void
+memory_arrived(void)
+{
+    struct machine *from = &machines[job.from], *to = &machines[job.to];
+
+    host_model_note("switched", job.to);
+    job.phase = SWITCHED;
+    from->guest = GUEST_PAUSED;
+    to->guest = GUEST_RUNS;
+    to->came_in = true;
+    to->copy = from->copy;
+    if (!from->copy)
+        the_service.truth = job.to;
+    from->copy = false;
+    tell_event(job.from, WATCH_SUSPENDED_MIGRATED);
+    tell_event(job.to, WATCH_RESUMED_MIGRATED);
+}
+
+/* `late`: the source had been stopped for the switch-over, and goes on. */
+static void
+memory_failed(bool late)
+{
+    host_model_note(late ? "failed-late" : "failed", job.to);
+    job.phase = NO_JOB;
+    machines[job.to].guest = GUEST_OFF;
+    end_hooks(job.to);
+    tell_event(job.to, WATCH_STOPPED_OTHER);
+    if (late) {
+        tell_event(job.from, WATCH_SUSPENDED_MIGRATED);
+        tell_event(job.from, WATCH_RESUMED_MIGRATED);
+    }
+}
+
+static void
+source_ends(void)
+{
+    struct machine *from = &machines[job.from];
+
+    host_model_note("migrated", job.from);
+    job.phase = NO_JOB;
+    from->guest = GUEST_OFF;
+    from->left_migrated = true;
+    end_hooks(job.from);
+    tell_event(job.from, WATCH_STOPPED_MIGRATED);
+}
+
+bool
+machine_job_goes_on(bool arrives, bool late)
+{
+    bool arrived = job.phase == MEMORY && arrives;
+
+    if (arrived)
+        memory_arrived();
+    else if (job.phase == MEMORY)
+        memory_failed(late);
+    else if (job.phase == SWITCHED)
+        source_ends();
+    return arrived;
+}
+
+/* The libvirtd of the source has died in the middle: what is paused behind the switch-over stays so. */
+static void
+cut_job(void)
+{
+    if (job.phase == MEMORY)
+        memory_failed(false);
+    if (job.phase == SWITCHED)
+        host_model_note("left-over", job.from);
+    job.phase = NO_JOB;
+}
+
+int
+machine_source(void)
+{
+    return job.phase == MEMORY || job.phase == SWITCHED ? job.from : NOBODY;
+}
+
+void
+machine_libvirtd_dies(int h)
+{
+    if (machine_source() == h)
+        cut_job();
+    machines[h].left_migrated = false; /* it does not keep why a domain is off */
+    machine_reconnect(h);
+    machines[h].lost = world_hosts[h].up;
+}
+
+void
+machine_end_left_over(int h, bool resume)
+{
+    struct machine *m = &machines[h];
+
+    host_model_note(resume ? "left-over-resumed" : "left-over-destroyed", h);
+    if (!resume) {
+        if (machine_source() == h)
+            job.phase = NO_JOB;
+        m->guest = GUEST_OFF;
+        end_hooks(h);
+        tell_event(h, WATCH_STOPPED_OTHER);
+        return;
+    }
+    m->guest = GUEST_RUNS;
+    m->came_in = false;
+    m->copy = the_service.truth != h;
+    if (m->copy && !(world_hosts[h].up && world_hosts[h].vm->record.run_left))
+        the_service.why |= WHY_LEFT; /* before the sweep */
+    tell_event(h, WATCH_RESUMED);
+}
+
+/* ---- ends ---- */
 
 void
 machine_stop(int h, bool by_guest)
 {
     struct machine *m = &machines[h];
 
+    if (machine_source() == h)
+        memory_failed(false);
     m->guest = GUEST_OFF;
     m->copy = false;
     end_hooks(h);
     tell_event(h, by_guest ? WATCH_STOPPED_SHUTDOWN : WATCH_STOPPED_OTHER);
-}
-
-void
-machine_end_job(bool arrives)
-{
-    (void)arrives;
 }

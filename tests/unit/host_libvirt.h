@@ -16,7 +16,6 @@ struct machine {
     enum guest guest;
     int id;
     bool copy;           /* ghost: not the true one */
-    bool dead;           /* the whole host */
     bool came_in, left_migrated, moved; /* libvirt's reasons: running, shut off, paused */
     enum machine_op { DOING_NOTHING, STARTING, ARRIVING } doing;
     struct hook_call *call; /* what that waits for */
@@ -34,6 +33,7 @@ bool machine_is_busy(int h);
 bool machine_may_start(int h);
 /* `restore`: from a save file; `fails`: QEMU does not come up, though the hook let it. */
 void machine_start(int h, bool restore, bool fails);
+bool machine_may_stop(int h);
 void machine_stop(int h, bool by_guest);
 /* What waits for a hook goes on if that was answered. */
 void machine_go_on(int h);
@@ -42,7 +42,14 @@ void machine_watch(int h, bool look_first);
 /* The daemon is new, or libvirtd is: a sweep follows. */
 void machine_reconnect(int h);
 void machine_libvirtd_dies(int h);
-void machine_end_job(bool arrives);
+
+/* A live migration: its memory arrives or not (`late`: given up when its source had been stopped already), then its source ends. */
+bool machine_may_migrate(int from, int to);
+void machine_migrate(int from, int to, bool fails);
+bool machine_job_goes_on(bool arrives, bool late);
+int machine_source(void); /* of one that is past its hooks, or NOBODY */
+/* What is paused behind a switch-over is destroyed, or somebody lets it go on. */
+void machine_end_left_over(int h, bool resume);
 
 /* The test's own. */
 void host_model_note(const char *what, int host);

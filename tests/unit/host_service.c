@@ -86,7 +86,7 @@ note_change(const struct lease_record *before, int host, bool restarts)
             lease_seen_of(r, was->host) != was->seen && strcmp(r->hol, was->host) != 0)
             s->why |= WHY_ORDER;
     }
-    if (commits && s->truth == NOBODY)
+    if (r->hol[0] && (commits || before->hol[0] == '\0') && s->truth == NOBODY)
         s->truth = r->hol[0] - 'a';
 }
 
@@ -257,17 +257,6 @@ judge_all(int host, const struct lease_report *said, struct enroll_job *job)
     return true;
 }
 
-/* Has another host it since a fence?  As api_vm.c: epochs are times. */
-static void
-answer_question(int host, struct enroll_job *job)
-{
-    const struct lease_record *r = &the_service.lease;
-
-    if (job->epoch > 0 && job->epoch < the_service.fenced[host] && r->ep > the_service.fenced[host] && r->hol[0] &&
-        strcmp(r->hol, world_hosts[host].name) != 0)
-        job->failed = error_problem(&job->error, ERROR_DENIED, "fenced", "it was fenced");
-}
-
 static bool
 is_on_its_way(int host, const struct enroll_job *job)
 {
@@ -282,9 +271,8 @@ host_service_take(int host, bool answered)
     host_service_look();
     if (!job || is_on_its_way(host, job))
         return true;
-    if (job->kind == ENROLL_JOB_VM)
-        answer_question(host, job);
-    else if (!judge_all(host, &job->report, job))
+    /* A question for a fence: there is none, so nothing is known. */
+    if (job->kind == ENROLL_JOB_REPORT && !judge_all(host, &job->report, job))
         return false;
     if (answered)
         world_job_done(&world_hosts[host]);
@@ -328,7 +316,7 @@ host_service_pull(void)
     source->look = source->moving = true;
 }
 
-/* ---- proofs and operators ---- */
+/* ---- proofs ---- */
 
 bool
 host_service_prove(int host, bool copy)
@@ -337,7 +325,8 @@ host_service_prove(int host, bool copy)
     struct lease_now now = host_service_now();
     struct lease_record before = s->lease;
     const char *reason, *prover;
-    uint64_t e = world_hosts[host].up ? vm_may_sign(world_hosts[host].vm, world_now_ms, &reason) : 0;
+    bool heard = world_hosts[host].up && world_hosts[host].vm->active; /* else nobody holds its channel */
+    uint64_t e = heard ? vm_may_sign(world_hosts[host].vm, world_now_ms, &reason) : 0;
 
     if (e == 0)
         return false;
@@ -359,23 +348,4 @@ host_service_prove(int host, bool copy)
     s->last_epoch = e;
     s->proofs++;
     return true;
-}
-
-void
-host_service_place(int host)
-{
-    struct lease_now now = host_service_now();
-    struct error err;
-
-    assert_int_equal(lease_place(&the_service.lease, world_hosts[host].name, true, &now, &err), 0);
-}
-
-void
-host_service_fence(int host)
-{
-    struct lease_now now = host_service_now();
-    struct error err;
-
-    assert_int_equal(lease_fence(&the_service.lease, world_hosts[host].name, "", &now, &err), 0);
-    the_service.fenced[host] = (uint64_t)world_now_ms;
 }

@@ -11,8 +11,13 @@
 #include "tests/unit/host_world.h"
 #include "tokenservice/lease/lease_record.h"
 
-/* Why a copy's proof may be accepted or the true host refused; docs/PROTOCOL-lease.md, 6 and the model's `why`. */
-enum { WHY_ORIGIN = 1, WHY_LEFT = 2, WHY_DOUBT = 4, WHY_ORDER = 8, WHY_FENCE = 16, WHY_FENCED_COPY = 32, WHY_FIRST = 64 };
+/*
+ * Why a copy's proof may be accepted or the true host refused; docs/PROTOCOL-lease.md, 6 and the model's `why`. UNSWEPT is
+ * the daemon's alone: a run of which only a mark tells ended, and the next began, before its first look at libvirt.
+ * ARRIVAL too: a start on the host that had let a migration in which then never came, in the ten seconds in which its
+ * prepare is awaited, is taken for that.
+ */
+enum { WHY_LEFT = 2, WHY_DOUBT = 4, WHY_ORDER = 8, WHY_FIRST = 64, WHY_UNSWEPT = 128, WHY_ARRIVAL = 256 };
 
 enum { NOBODY = -1 };
 
@@ -23,7 +28,6 @@ struct host_service {
         uint64_t report, ended;
     } seq[WORLD_HOSTS];
     bool up, grace, heard[WORLD_HOSTS];
-    uint64_t fenced[WORLD_HOSTS];  /* when; 0 never */
     uint64_t no_answer[WORLD_HOSTS]; /* number of the request whose answer is lost, or that is on a long way */
     struct lease_report late[WORLD_HOSTS]; /* that one; seq 0: none */
     bool cut[WORLD_HOSTS]; /* its network to this host */
@@ -64,6 +68,4 @@ void host_service_take_late(int host);
 void host_service_pull(void);
 /* The guest on this host proves itself, if its host signs; returns whether that was accepted. `copy`: it is one. */
 bool host_service_prove(int host, bool copy);
-void host_service_place(int host);
-void host_service_fence(int host);
 struct lease_now host_service_now(void);

@@ -175,6 +175,12 @@ put_mark(struct world_host *host, const char *op)
     fclose(file);
 }
 
+bool
+world_has_mark(const struct world_host *host)
+{
+    return missed_look(host->dir, &the_uuid).began;
+}
+
 static bool
 is_marked_strict(const struct world_host *host)
 {
@@ -190,6 +196,7 @@ world_hook_alone(struct hook_call *call)
 {
     call->answer = is_marked_strict(call->host) ? CALL_NO : CALL_GO;
     call->answers++;
+    call->alone = true;
     put_mark(call->host, call->op);
 }
 
@@ -222,7 +229,7 @@ world_hook(struct world_host *host, const char *op)
     else if (strcmp(op, "stopped") == 0 || strcmp(op, "release") == 0)
         stopping_hook(host->vm);
     else if (strcmp(op, "started") == 0)
-        host->vm->hook_seen = true;
+        host->vm->hook_seen = host->vm->came_up = true;
     world_settle(host);
     return call;
 }
@@ -374,11 +381,11 @@ world_pass(int64_t ms, void (*each)(void))
 /* ---- all of it ---- */
 
 void
-world_open(void)
+world_open(bool loud)
 {
     struct error err;
 
-    log_open("host_model_test", LOG_LEVEL_ERROR);
+    log_open("host_model_test", loud ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR);
     assert_int_equal(vm_uuid_parse(UUID_TEXT, &the_uuid, &err), 0);
     the_base = event_base_new();
     for (int i = 0; i < WORLD_HOSTS; i++) {

@@ -60,14 +60,15 @@ struct hook_call {
     struct world_host *host;
     enum world_call answer;
     unsigned answers;
+    bool alone; /* the daemon was silent */
     int64_t since_ms;
     char op[12];
 };
 extern struct hook_call world_calls[WORLD_CALLS]; /* all of this sequence */
 extern size_t world_n_calls;
 
-/* Folders and the event base, once. */
-void world_open(void);
+/* Folders and the event base, once. `loud`: with what the daemons log. */
+void world_open(bool loud);
 void world_close(void);
 /* Hosts `n` of them with empty journals but for the VM, which each has had before; the daemons run. */
 void world_begin(enum lease_mode mode);
@@ -84,6 +85,8 @@ void world_boot(struct world_host *host);
  * mark, and what the hook itself says then is the answer.
  */
 struct hook_call *world_hook(struct world_host *host, const char *op);
+/* Did something begin that the daemon has not taken in yet? */
+bool world_has_mark(const struct world_host *host);
 /* The daemon ended under a call that waits: the hook's own word, and the mark. */
 void world_hook_alone(struct hook_call *call);
 
