@@ -1,8 +1,8 @@
 /*
  * The host daemon's own decisions (plugin/) and the service's own rules (tokenservice/lease), driven together: random
  * histories of one VM on three hosts - starts, ends, migrations, hooks doubled and in the wrong order, events that come
- * late or never, daemons, hosts, libvirtd and the service that die, requests and answers that are lost or late,
- * - and after each step what docs/PROTOCOL-lease.md promises, as tests/model/lease.pml asks for it.
+ * late or never, daemons, libvirtd and the service that die, requests and answers that are lost or late - and after
+ * each step what docs/PROTOCOL-lease.md promises, as tests/model/lease.pml asks for it.
  *
  * VIRTID_SEQUENCES=N: how many histories. VIRTID_SEED=N: the first one's seed; a history that fails names its own,
  * and one alone is told with what the daemons log.
