@@ -45,11 +45,16 @@ check "and_keeps_the_epoch_of_that_start" until_true host-a "\"state\":\"ok\",\"
 check "the_other_host_is_refused_still" refused host-b prepare
 
 check "release_is_not_waited_for" call host-a release
+check "the_end_is_known" until_true host-a '"state":"absent"' vms
+check "whether_it_was_moved_is_not" refused host-b prepare
+check "by_a_daemon_that_did_not_see_it_begin" grep -q "host-a is moving it .*virtid place web1 host-b" "$SERVICE/refusal"
+check "the_next_start_takes_it_again" call host-a prepare
+check "with_a_higher_epoch" newer host-a "$first"
+call host-a release
 check "the_lease_is_given_back" until_true host-a '"state":"absent"' vms
 check "a_given_back_lease_is_reserved_for_its_host" refused host-b prepare
 check "and_the_refusal_says_whose_it_is" grep -q "it is host-a's, which had it last; .*virtid place web1 host-b" "$SERVICE/refusal"
-check "the_next_start_takes_it_again" call host-a prepare
-check "with_a_higher_epoch" newer host-a "$first"
+check "it_starts_once_more" call host-a prepare
 second=$(epoch host-a)
 
 check "an_operator_makes_it_strict" admin set --mode strict web1
