@@ -87,6 +87,8 @@ arriving_begin(struct vm *vm, struct hook_call *call)
         hook_call_answer(call, HOOK_GO, "");
         return;
     }
+    if (vm->record.e != 0 && !vm->record.run[0])
+        lease_end(vm, VIEW_GI); /* one was let in before, and libvirt never said that it does not come */
     a->vm = vm;
     a->call = call;
     vm->arrival = a;

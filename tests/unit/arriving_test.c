@@ -172,6 +172,23 @@ one_that_was_let_in_is_known_to_the_next_daemon(void **state)
     assert_true(rig->vm->record.run_k && !rig->vm->record.run_resumed);
 }
 
+/* libvirt gave it up and said nothing: the epoch that it was let in with is nobody's when the next one begins. */
+static void
+a_migration_that_begins_ends_the_one_that_never_came(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    ask(rig, "migrate");
+    rig->vm->record.e = 9;
+    ask(rig, "migrate");
+    hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
+    assert_int_equal(rig->vm->record.e, 0);
+    assert_true(vm_is_incoming(rig->vm) && rig->vm->saved.run_k);
+    ask(rig, "prepare");
+    assert_string_equal(rig->vm->record.run, RUN_STARTING);
+    assert_int_equal(rig->vm->record.n_ends, 1);
+}
+
 /* Then `prepare` is a start's again, for the next daemon, too. */
 static void
 one_that_was_let_in_and_did_not_come_is_forgotten(void **state)
@@ -470,6 +487,7 @@ main(void)
         ARRIVING_TEST(a_definition_ends_no_arrival_that_was_prepared),
         ARRIVING_TEST(an_end_that_is_still_awaited_does_not_end_the_next_arrival),
         ARRIVING_TEST(one_that_was_let_in_is_known_to_the_next_daemon),
+        ARRIVING_TEST(a_migration_that_begins_ends_the_one_that_never_came),
         ARRIVING_TEST(one_that_was_let_in_and_did_not_come_is_forgotten),
         ARRIVING_TEST(no_hook_is_answered_after_a_failed_write),
         ARRIVING_TEST(a_paused_rest_that_is_destroyed_before_its_job_is_looked_at_is_doubt),
