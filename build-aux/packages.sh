@@ -16,7 +16,7 @@ PACKAGES_RUN=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-sys
     python3 python3-jwt python3-cryptography ca-certificates)
 
 PACKAGES_TEST=(lintian libcmocka-dev shellcheck jose nodejs sqlite3 tpm2-tools openssl strace
-    xfsprogs dosfstools cryptsetup-bin lvm2 fdisk virtinst)
+    xfsprogs dosfstools cryptsetup-bin lvm2 fdisk virtinst systemd)
 
 # packages_missing NAME...: those that are not installed, one per line.
 packages_missing() {

@@ -26,6 +26,7 @@
 #include "lib/wire/connect_msg.h"
 #include "lib/wire/transcript.h"
 #include "tests/flow/agent_rig.h"
+#include "tests/unit/skip_missing.h"
 
 static struct rig rig;
 
@@ -161,7 +162,7 @@ only_root_of_this_guest_is_served(void **state)
     char path[128];
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     assert_int_equal(chmod(r->folder, 0755), 0);
     snprintf(path, sizeof path, "%s/run", r->folder);
     assert_int_equal(chmod(path, 0755), 0);

@@ -25,6 +25,7 @@
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
 #include "tests/flow/agent_rig.h"
+#include "tests/unit/skip_missing.h"
 
 enum { SHOP = 54001, WEB = 54002, TOKENS = 54010 };
 
@@ -217,7 +218,7 @@ users_and_groups_get_what_the_rules_name(void **state)
     struct rig *r = *state;
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     put_rules(r, RULES);
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
@@ -241,7 +242,7 @@ a_container_gets_nothing_unless_its_cgroup_is_named(void **state)
     char text[1000];
 
     if (geteuid() != 0 || !cgroup_dir[0])
-        skip();
+        skip_missing("root, and a cgroup2 in which it can make a group");
     put_rules(r, "[workload shop]\nuid = 0 54001\ngid = 0 54001\naudiences = db pay\n");
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
@@ -273,7 +274,7 @@ nobody_but_root_has_its_key_or_its_rules(void **state)
     char body[2000];
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     put_rules(r, "[workload shop]\nuid = 54001\naudiences = db virtid-connect\n");
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
@@ -298,7 +299,7 @@ one_user_does_not_take_the_place_of_others(void **state)
     pid_t pid;
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     put_rules(r, RULES);
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
@@ -340,7 +341,7 @@ rules_change_while_it_runs_and_a_broken_file_changes_nothing(void **state)
     char text[2000];
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     put_rules(r, RULES);
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
@@ -369,7 +370,7 @@ an_agent_that_does_not_understand_its_rules_serves_root_alone(void **state)
     char text[2000];
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     put_rules(r, "[workload shop]\nuid = 54001\naudiences = db\nsurprise = yes\n");
     rig_start_agent(r);
     assert_int_equal(rig_token(r, "db", 60, NULL, 0), 0);
@@ -404,7 +405,7 @@ a_file_has_the_token_and_is_for_whom_it_is(void **state)
     struct error err = { 0 };
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     put_rules(r, "[workload shop]\nuid = 54001\naudiences = db\n"
                  "[file db]\naudience = db\nowner = 54001\n[file p]\naudience = https://p/\ngroup = 54010\n");
     rig_start_agent(r);
@@ -544,7 +545,7 @@ a_unit_gets_its_token_as_a_credential(void **state)
     char text[2000];
 
     if (geteuid() != 0 || !cgroup_dir[0])
-        skip();
+        skip_missing("root, and a cgroup2 in which it can make a group");
     snprintf(text, sizeof text, "[workload shop]\ncgroup = %s\naudiences = db https://p/\n", cgroup_name);
     put_rules(r, text);
     rig_start_agent(r);

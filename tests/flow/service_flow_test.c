@@ -19,6 +19,7 @@
 #include "lib/wire/http_message.h"
 #include "lib/wire/token.h"
 #include "tests/flow/service_rig.h"
+#include "tests/unit/skip_missing.h"
 
 static struct service_rig rig;
 
@@ -263,7 +264,7 @@ without_its_signer_it_ends(void **state)
     (void)state;
     signer = find_signer();
     if (signer <= 0)
-        skip();
+        skip_missing("/proc/PID/task/PID/children, by which the signer is found");
     kill(signer, SIGKILL);
     assert_int_equal(service_rig_end(&rig, 0), 1);
 }

@@ -23,6 +23,7 @@
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
 #include "lib/common/process.h"
+#include "tests/unit/skip_missing.h"
 
 static struct scene {
     char folder[64], path[96], run[96];
@@ -206,7 +207,7 @@ its_owner_and_group_are_those_of_the_rule(void **state)
     char path[400];
 
     if (geteuid() != 0)
-        skip();
+        skip_missing("root");
     begin(s);
     use(s, "[file a]\naudience = db\nowner = 1234\ngroup = 4321\n");
     assert_true(becomes(s, "db", "db 1"));
