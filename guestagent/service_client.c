@@ -3,15 +3,10 @@
 #include "guestagent/service_client.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "lib/common/clock.h"
+#include "lib/common/dial.h"
 #include "lib/common/fdio.h"
 #include "lib/crypto/tls.h"
 #include "lib/wire/http_message.h"
@@ -44,50 +39,17 @@ split_host(const char *listener, char *ret, size_t size, struct error *err)
     return 0;
 }
 
-static int
-dial_one(const struct addrinfo *to, int64_t deadline_ms, int *ret_fd, struct error *err)
-{
-    CLEANUP(fd_close) int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, to->ai_protocol);
-    struct pollfd p = { .fd = fd, .events = POLLOUT };
-    int64_t left = deadline_ms - clock_monotonic_ms();
-    int failure = 0, one = 1;
-    socklen_t len = sizeof failure;
-
-    if (fd < 0)
-        return error_sys(err, errno, "socket");
-    if (connect(fd, to->ai_addr, to->ai_addrlen) < 0 && errno != EINPROGRESS)
-        return error_problem(err, ERROR_BUSY, "unavailable", "%s", strerror(errno));
-    if (left <= 0 || poll(&p, 1, (int)left) <= 0)
-        return error_problem(err, ERROR_BUSY, "unavailable", "no answer");
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &len) < 0 || failure)
-        return error_problem(err, ERROR_BUSY, "unavailable", "%s", strerror(failure ? failure : errno));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    *ret_fd = fd_steal(&fd);
-    return 0;
-}
-
 int
 service_client_dial(const struct bundle *bundle, int64_t deadline_ms, int *ret_fd, struct error *err)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
     struct error why = { 0 };
-    char name[256];
-    int failed;
 
-    if (split_host(bundle->guest_listener, name, sizeof name, err) < 0)
-        return -1;
-    failed = getaddrinfo(name, strrchr(bundle->guest_listener, ':') + 1, &hints, &found);
-    if (failed)
-        return error_problem(err, ERROR_BUSY, "unavailable", "token service at %s: %s", bundle->guest_listener,
-                             gai_strerror(failed));
-    failed = -1;
-    for (const struct addrinfo *at = found; at && failed; at = at->ai_next)
-        failed = dial_one(at, deadline_ms, ret_fd, &why);
-    freeaddrinfo(found);
-    if (!failed)
+    if (dial_tcp(bundle->guest_listener, deadline_ms, ret_fd, &why) == 0)
         return 0;
+    if (why.code == ERROR_BUSY)
+        return error_problem(err, ERROR_BUSY, "unavailable", "token service: %s", why.text);
     *err = why;
-    return error_wrap(err, "token service at %s", bundle->guest_listener);
+    return error_wrap(err, "the bundle's guest listener");
 }
 
 static int

@@ -25,6 +25,3 @@ struct connect_question {
 int connect_ask(const struct connect_question *question, int take_fd,
                 struct virtid_identity **ret_identity, struct virtid_error *ret_token_error,
                 struct error *err);
-
-/* TCP to "HOST:PORT" or "[V6]:PORT". ERROR_INPUT: no such form; ERROR_BUSY: nobody there. */
-int connect_tcp(const char *address, int64_t deadline_ms, int *ret_fd, struct error *err);

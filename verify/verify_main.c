@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/common/clock.h"
+#include "lib/common/dial.h"
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
@@ -221,7 +222,7 @@ verify_connection(const struct options *o, struct virtid_verifier *verifier)
     question.name = o->verifier ? o->verifier : name;
     if (strlen(question.name) > CONNECT_VERIFIER_MAX)
         return wrong_usage("--verifier is too long");
-    if (connect_tcp(o->connect, question.deadline_ms, &fd, &err) < 0 ||
+    if (dial_tcp(o->connect, question.deadline_ms, &fd, &err) < 0 ||
         connect_ask(&question, fd, &vm, &token_error, &err) < 0)
         return report_connection(o, &token_error, &err);
     report_valid(vm, o->json, clock_realtime_ms() / 1000);

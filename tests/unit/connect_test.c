@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "lib/common/clock.h"
+#include "lib/common/dial.h"
 #include "lib/crypto/hash.h"
 #include "lib/crypto/tls.h"
 #include "lib/wire/connect_msg.h"
@@ -386,10 +387,10 @@ addresses_of_another_form_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(connect_tcp(bad[i], clock_monotonic_ms() + 1000, &fd, &err), -1);
+        assert_int_equal(dial_tcp(bad[i], clock_monotonic_ms() + 1000, &fd, &err), -1);
         assert_int_equal(err.code, ERROR_INPUT);
     }
-    assert_int_equal(connect_tcp("127.0.0.1:1", clock_monotonic_ms() + 1000, &fd, &err), -1);
+    assert_int_equal(dial_tcp("127.0.0.1:1", clock_monotonic_ms() + 1000, &fd, &err), -1);
     assert_int_equal(err.code, ERROR_BUSY);
     assert_int_equal(fd, -1);
 }
