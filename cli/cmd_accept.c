@@ -137,9 +137,7 @@ cmd_accept(const struct cli *cli, int argc, char **argv)
         if (accept_one(cli, vm, &wish, results, &err) < 0)
             status = cli_fail(&err);
     }
-    if (cli->json) {
-        json_dumpf(results, stdout, JSON_COMPACT);
-        putchar('\n');
-    }
+    if (cli->json)
+        (void)cli_json(results);
     return status;
 }

@@ -60,11 +60,8 @@ cmd_audience_list(const struct cli *cli, int argc, char **argv)
     if (daemon_ask(cli->service_socket, "GET", "/v1/admin/audiences", NULL, &answer, &err) < 0 ||
         json_get_array(answer, "audiences", false, SIZE_MAX, &audiences, &err) < 0)
         return cli_fail(&err);
-    if (cli->json) {
-        json_dumpf(audiences, stdout, JSON_COMPACT);
-        putchar('\n');
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(audiences);
     if (table_new(columns, &table, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(audiences, i, one) {

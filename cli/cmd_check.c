@@ -276,10 +276,8 @@ cmd_host_check(const struct cli *cli, int argc, char **argv)
     check_hook(&c);
     check_daemons(&c);
     check_host(&c);
-    if (cli->json) {
-        json_dumpf(c.lines, stdout, JSON_COMPACT);
-        putchar('\n');
-    }
+    if (cli->json)
+        (void)cli_json(c.lines);
     json_decref(c.status);
     json_decref(c.lines);
     return c.failed ? EXIT_FAILED : EXIT_DONE;

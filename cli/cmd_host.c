@@ -48,11 +48,8 @@ cmd_host_add(const struct cli *cli, int argc, char **argv)
     body = json_pack("{s:s, s:b}", "name", argv[optind], "auto", automatic);
     if (daemon_ask(cli->service_socket, "POST", "/v1/admin/hosts", body, &answer, &err) < 0)
         return cli_fail(&err);
-    if (cli->json) {
-        json_dumpf(answer, stdout, JSON_COMPACT);
-        putchar('\n');
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(answer);
     printf("%s\n", daemon_text(answer, "code", ""));
     if (isatty(STDERR_FILENO))
         fprintf(stderr,
@@ -110,11 +107,8 @@ cmd_host_list(const struct cli *cli, int argc, char **argv)
     if (daemon_ask(cli->service_socket, "GET", "/v1/admin/hosts", NULL, &answer, &err) < 0 ||
         json_get_array(answer, "hosts", false, SIZE_MAX, &hosts, &err) < 0)
         return cli_fail(&err);
-    if (cli->json) {
-        json_dumpf(hosts, stdout, JSON_COMPACT);
-        putchar('\n');
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(hosts);
     if (table_new(columns, &table, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(hosts, i, host) {

@@ -15,14 +15,6 @@
 #include "cli/when.h"
 #include "lib/wire/names.h"
 
-static int
-print_json(const json_t *value)
-{
-    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
-    putchar('\n');
-    return EXIT_DONE;
-}
-
 /* On a host with manage=all: domains that lack the channel. They have no identity, and are shown beside those. */
 static int
 add_no_channel(const struct cli *cli, json_t *list)
@@ -71,7 +63,7 @@ cmd_list(const struct cli *cli, int argc, char **argv)
     if (argc == 1)
         without = add_no_channel(cli, list);
     if (cli->json)
-        return print_json(list);
+        return cli_json(list);
     if (table_new(columns, &table, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(list, i, vm) {
@@ -161,7 +153,7 @@ cmd_info(const struct cli *cli, int argc, char **argv)
         json_array_append_new(full, one);
     }
     if (cli->json)
-        return print_json(full);
+        return cli_json(full);
     json_array_foreach(full, i, vm) {
         json_t *trail = json_incref(json_object_get(vm, "trail"));
         bool more = json_is_true(json_object_get(vm, "trail_more"));

@@ -27,8 +27,7 @@ print_keys(const struct cli *cli, const json_t *answer, struct error *err)
     size_t i;
 
     if (cli->json) {
-        json_dumpf(answer, stdout, JSON_COMPACT);
-        puts("");
+        (void)cli_json(answer);
         return 0;
     }
     if (table_new(COLUMNS, &table, err) < 0)

@@ -52,11 +52,8 @@ cmd_pool_list(const struct cli *cli, int argc, char **argv)
     if (daemon_ask(cli->service_socket, "GET", "/v1/admin/pools", NULL, &answer, &err) < 0 ||
         json_get_array(answer, "pools", false, SIZE_MAX, &pools, &err) < 0)
         return cli_fail(&err);
-    if (cli->json) {
-        json_dumpf(pools, stdout, JSON_COMPACT);
-        putchar('\n');
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(pools);
     if (table_new(columns, &table, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(pools, i, pool) {
@@ -87,11 +84,8 @@ print_change(const struct cli *cli, const json_t *answer, const char *what)
     const json_t *added = json_object_get(answer, "added"), *removed = json_object_get(answer, "removed");
     int64_t waiting = json_integer_value(json_object_get(answer, "waiting"));
 
-    if (cli->json) {
-        json_dumpf(answer, stdout, JSON_COMPACT);
-        putchar('\n');
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(answer);
     if (json_array_size(added) + json_array_size(removed) == 0)
         what = "is as it was";
     printf("Pool '%s' %s\n", daemon_text(answer, "name", ""), what);

@@ -164,11 +164,8 @@ cmd_recovery_show(const struct cli *cli, int argc, char **argv)
         return cli_usage("unexpected \"%s\"", argv[optind]);
     if (ask(cli, &o, &err) < 0)
         return cli_fail(&err);
-    if (cli->json) {
-        json_dumpf(o, stdout, JSON_COMPACT);
-        puts("");
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(o);
     if (!json_is_true(json_object_get(o, "recovery"))) {
         puts("The service does not work with a restored database.");
         return EXIT_DONE;

@@ -101,11 +101,8 @@ cmd_report(const struct cli *cli, int argc, char **argv)
 
     if (read_all(cli, argv + 1, (size_t)argc - 1, &list, &err) < 0)
         return cli_fail(&err);
-    if (cli->json) {
-        json_dumpf(list, stdout, JSON_COMPACT);
-        putchar('\n');
-        return EXIT_DONE;
-    }
+    if (cli->json)
+        return cli_json(list);
     if (table_new(columns, &table, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(list, i, vm) {

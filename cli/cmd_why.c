@@ -157,9 +157,7 @@ cmd_why(const struct cli *cli, int argc, char **argv)
         putchar('\n');
         json_decref(steps);
     }
-    if (cli->json) {
-        json_dumpf(all, stdout, JSON_COMPACT);
-        putchar('\n');
-    }
+    if (cli->json)
+        (void)cli_json(all);
     return EXIT_DONE;
 }

@@ -10,6 +10,8 @@
 
 #include "lib/common/error.h"
 
+struct json_t;
+
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
 /* The global options. */
@@ -31,6 +33,8 @@ struct command {
 /* Ends with a NULL name; in the order of help and of the manual page. */
 extern const struct command command_table[];
 
+/* --output json: the value in one line; EXIT_DONE. */
+int cli_json(const struct json_t *value);
 /* "error: TEXT" on stderr; the exit status that fits err->code. */
 int cli_fail(const struct error *err);
 /* "error: TEXT" and how to get help; EXIT_USAGE. */

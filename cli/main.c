@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "cli/command.h"
 #include "lib/common/log.h"
 
@@ -109,6 +111,14 @@ const struct command command_table[] = {
       cmd_audience_remove },
     { 0 },
 };
+
+int
+cli_json(const struct json_t *value)
+{
+    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+    putchar('\n');
+    return EXIT_DONE;
+}
 
 int
 cli_fail(const struct error *err)

@@ -383,6 +383,16 @@ try_full(const struct fault_case *c, unsigned left, struct fault_counts *counts)
     return true;
 }
 
+unsigned
+fault_run_each(const struct fault_case *cases, size_t n, struct fault_counts (*run)(const struct fault_case *c))
+{
+    unsigned violations = 0;
+
+    for (size_t i = 0; i < n; i++)
+        violations += run(&cases[i]).violations;
+    return violations;
+}
+
 struct fault_counts
 fault_run_full(const struct fault_case *c, bool *ret_skipped)
 {

@@ -39,6 +39,8 @@ struct fault_counts {
 struct fault_counts fault_run_crashes(const struct fault_case *c);
 /* EIO, ENOSPC, EDQUOT, EINTR, EMFILE, short writes and reads; EIO and ENOSPC once and from then on. */
 struct fault_counts fault_run_errors(const struct fault_case *c);
+/* Each of these cases by one of the two above: the violations of all. */
+unsigned fault_run_each(const struct fault_case *cases, size_t n, struct fault_counts (*run)(const struct fault_case *c));
 /* The folder is a volume on which k*4 KiB are left, for each k until the work fits; then there is
  * room again. *ret_skipped: this process may not mount one, and has said so. */
 struct fault_counts fault_run_full(const struct fault_case *c, bool *ret_skipped);
