@@ -8,10 +8,6 @@ srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/hosts.sh
 . "$srcdir/tests/lib/hosts.sh"
 
-uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8
-xml=$srcdir/tests/data/domain/managed.xml
-call() { VIRTID_HOOK_RUN_DIR=$(host "$1")/run "$BUILD/virtid-hook" web1 "$2" begin - <"$xml"; }
-refused() { ! call "$@" 2>"$SERVICE/refusal"; }
 epoch() { ask "$1" "vms/$uuid" | grep -o '"epoch":[0-9]*' | cut -d: -f2; }
 # On a busy machine the hook lets a start go before the daemon has its answer.
 newer() {

@@ -9,12 +9,8 @@ srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/hosts.sh
 . "$srcdir/tests/lib/hosts.sh"
 
-uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8
-xml=$srcdir/tests/data/domain/managed.xml
 sim=$BUILD/virtid-tpmsim
 
-call() { VIRTID_HOOK_RUN_DIR=$(host "$1")/run "$BUILD/virtid-hook" web1 "$2" begin - <"$xml"; }
-refused() { ! call "$@" 2>"$SERVICE/refusal"; }
 said() { grep -q -- "$1" "$SERVICE/out"; }
 # shows TEXT COMMAND...: of virtid, for an operator.
 shows() {
@@ -51,11 +47,6 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 P
 }
 unless() { ! "$@"; }
-# The command that scripts get: they know of no test.
-command_for_scripts() {
-    printf '#!/bin/sh\nexec %s "%s" --service "%s" "$@"\n' "${AS[*]}" "$BUILD/virtid" "$ADMIN" >"$SERVICE/virtid"
-    chmod +x "$SERVICE/virtid"
-}
 alert() { env VIRTID="$SERVICE/virtid" CRM_alert_kind=fencing "$@" sh "$srcdir/packaging/examples/pacemaker-alert.sh" >"$SERVICE/out" 2>&1; }
 # One that waits for its hosts at first: exit status 3, twice.
 later_command() {

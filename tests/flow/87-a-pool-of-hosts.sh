@@ -8,12 +8,8 @@ srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/hosts.sh
 . "$srcdir/tests/lib/hosts.sh"
 
-uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8
-xml=$srcdir/tests/data/domain/managed.xml
 sim=$BUILD/virtid-tpmsim
 
-call() { VIRTID_HOOK_RUN_DIR=$(host "$1")/run "$BUILD/virtid-hook" web1 "$2" begin - <"$xml"; }
-refused() { ! call "$@" 2>"$SERVICE/refusal"; }
 told() { grep -q -- "$1" "$SERVICE/refusal" || { cat "$SERVICE/refusal"; return 1; }; }
 # shows TEXT COMMAND...: of virtid, for an operator.
 shows() {
@@ -24,11 +20,6 @@ shows() {
 }
 said() { grep -q -- "$1" "$SERVICE/out" || { cat "$SERVICE/out"; return 1; }; }
 fails() { ! admin "$@" </dev/null >"$SERVICE/out" 2>&1; }
-# The command that scripts get: they know of no test.
-command_for_scripts() {
-    printf '#!/bin/sh\nexec %s "%s" --service "%s" "$@"\n' "${AS[*]}" "$BUILD/virtid" "$ADMIN" >"$SERVICE/virtid"
-    chmod +x "$SERVICE/virtid"
-}
 alert() {
     env VIRTID="$SERVICE/virtid" CRM_alert_kind=fencing CRM_alert_task=off CRM_alert_rc=0 CRM_alert_node="$1" \
         sh "$srcdir/packaging/examples/pacemaker-alert.sh" >"$SERVICE/out" 2>&1

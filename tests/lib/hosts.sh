@@ -4,12 +4,26 @@
 #   join_host NAME; start_host NAME; up NAME TEXT (a TAP point); kill_host NAME
 #   ask NAME PATH           of its operator's socket
 #   until_true NAME TEXT PATH
+#   call NAME OPERATION     libvirt's hook there, for web1 ($uuid, of $xml); refused NAME OPERATION: into $SERVICE/refusal
+#   command_for_scripts     $SERVICE/virtid: virtid with this service's socket
 #   trap end_hosts EXIT     after service_up: ends the daemons, and the service
 
 declare -A pids
+# shellcheck disable=SC2034 # for those who source this
+uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8
+xml=${srcdir:-.}/tests/data/domain/managed.xml
 
 # host NAME: its folder.
 host() { echo "$SERVICE/$1"; }
+
+call() { VIRTID_HOOK_RUN_DIR=$(host "$1")/run "$BUILD/virtid-hook" web1 "$2" begin - <"$xml"; }
+refused() { ! call "$@" 2>"$SERVICE/refusal"; }
+
+# The command that scripts get: they know of no test.
+command_for_scripts() {
+    printf '#!/bin/sh\nexec %s "%s" --service "%s" "$@"\n' "${AS[*]}" "$BUILD/virtid" "$ADMIN" >"$SERVICE/virtid"
+    chmod +x "$SERVICE/virtid"
+}
 
 join_host() {
     local dir
