@@ -3,6 +3,7 @@
 #include "plugin/inject/appliance.h"
 
 #include <guestfs.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
+#include "plugin/inject/appliance_parts.h"
 #include "plugin/inject/guestfs_error.h"
 #include "plugin/inject/qmp.h"
 
@@ -63,12 +65,26 @@ set_folders(const char *cache_dir, const char *run_dir, struct error *err)
     return 0;
 }
 
+/* With our init, if libguestfs is laid out as we know it; else as it comes. */
+static int
+use_own_init(struct appliance *a, const char *cache_dir)
+{
+    char init[PATH_MAX], parts[PATH_MAX];
+    const char *stock = guestfs_get_path(a->g);
+
+    if (!stock || !appliance_parts_init(init, sizeof init) ||
+        !appliance_parts_make(stock, init, cache_dir, parts, sizeof parts))
+        return 0;
+    return guestfs_set_path(a->g, parts);
+}
+
 static int
 configure(struct appliance *a, const char *accel, const char *cache_dir, const char *run_dir,
           struct error *err)
 {
     static char force_tcg[] = "force_tcg";
     char *tcg[] = { force_tcg, NULL }, *none[] = { NULL };
+    bool emulated = strcmp(accel, "kvm") != 0;
     char qmp[160], sockets[160], *environment[] = { sockets, NULL };
 
     snprintf(qmp, sizeof qmp, "unix:%s,server=on,wait=off", a->qmp_path);
@@ -78,7 +94,10 @@ configure(struct appliance *a, const char *accel, const char *cache_dir, const c
     if (guestfs_parse_environment_list(a->g, environment) < 0 ||
         guestfs_set_cachedir(a->g, cache_dir) < 0 || guestfs_set_tmpdir(a->g, run_dir) < 0 ||
         guestfs_set_backend(a->g, "direct") < 0 ||
-        guestfs_set_backend_settings(a->g, strcmp(accel, "kvm") == 0 ? none : tcg) < 0 ||
+        guestfs_set_backend_settings(a->g, emulated ? tcg : none) < 0 ||
+        use_own_init(a, cache_dir) < 0 ||
+        /* An emulated processor does not speculate. */
+        guestfs_set_append(a->g, emulated ? "mitigations=off" : NULL) < 0 ||
         guestfs_set_network(a->g, 0) < 0 || guestfs_set_memsize(a->g, MEMORY_MIB) < 0 ||
         guestfs_set_autosync(a->g, 1) < 0 || guestfs_config(a->g, "-qmp", qmp) < 0 ||
         guestfs_config(a->g, "-sandbox",

@@ -1,5 +1,5 @@
 /*
- * appliance.h - one stock libguestfs appliance, for one VM, once
+ * appliance.h - one libguestfs appliance, for one VM, once
  *
  * Launched on an empty drive; disks come in over QMP as descriptors, with
  * explicit drivers, so that its QEMU probes no format and opens no path.

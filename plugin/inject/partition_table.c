@@ -18,6 +18,7 @@ enum {
     GPT_ENTRY_LEN = 128,
     GPT_ENTRY_LEN_MAX = 4096,
     GPT_ENTRIES_MAX = 1024,
+    GPT_CHUNK = 16 * 1024, /* the usual 128 entries: each read is a round through the appliance */
     LEN_MIN = 64 * 1024, /* smaller ones hold no filesystem that is looked at */
 };
 
@@ -147,7 +148,7 @@ read_gpt_entry(const struct disk_reader *disk, const uint8_t *entry, unsigned nu
 static int
 read_gpt(const struct disk_reader *disk, struct partition_table *t, struct error *err)
 {
-    uint8_t header[DISK_SECTOR], entry[GPT_ENTRY_LEN];
+    uint8_t header[DISK_SECTOR], entries[GPT_CHUNK];
     uint64_t table, n, len;
 
     if (disk_reader_get(disk, GPT_HEADER_AT, header, sizeof header, err) < 0)
@@ -160,10 +161,14 @@ read_gpt(const struct disk_reader *disk, struct partition_table *t, struct error
     if (len < GPT_ENTRY_LEN || len > GPT_ENTRY_LEN_MAX || n > GPT_ENTRIES_MAX ||
         table > disk->size / DISK_SECTOR || n * len > disk->size - table * DISK_SECTOR)
         return impossible(err, "the GPT's entries do not lie on the disk");
-    for (unsigned i = 0; i < n; i++)
-        if (disk_reader_get(disk, table * DISK_SECTOR + i * len, entry, sizeof entry, err) < 0 ||
-            read_gpt_entry(disk, entry, i + 1, t, err) < 0)
+    for (uint64_t i = 0, more; i < n; i += more) {
+        more = n - i < GPT_CHUNK / len ? n - i : GPT_CHUNK / len;
+        if (disk_reader_get(disk, table * DISK_SECTOR + i * len, entries, more * len, err) < 0)
             return -1;
+        for (uint64_t k = 0; k < more; k++)
+            if (read_gpt_entry(disk, entries + k * len, (unsigned)(i + k + 1), t, err) < 0)
+                return -1;
+    }
     return 0;
 }
 

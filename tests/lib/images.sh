@@ -493,6 +493,6 @@ boots() {
     done
     timeout -k 5 300 qemu-system-x86_64 -machine q35 -cpu max -m 256 -nodefaults -display none -no-reboot \
         -serial stdio -kernel "$box/boot/vmlinuz" -initrd "$box/boot/initrd" \
-        -append "console=ttyS0 quiet panic=-1$arguments" \
+        -append "console=ttyS0 quiet panic=-1 mitigations=off$arguments" \
         -drive "file=$2,format=$1,if=virtio,snapshot=on,file.locking=off" </dev/null 2>&1 | tr -d '\r'
 }

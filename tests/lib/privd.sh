@@ -65,7 +65,8 @@ box_up() {
     trap box_down EXIT
     chmod 711 "$box"
     # The tree may lie where these users cannot go.
-    cp "$build/virtid-privd" "$build/virtid-inject" "$build/tests/system/ask_privd" "$box/"
+    cp "$build/virtid-privd" "$build/virtid-inject" "$build/plugin/inject/appliance_init.tar.gz" \
+        "$build/tests/system/ask_privd" "$box/"
     mkdir "$box/images" "$box/elsewhere" "$box/swtpm" "$box/run" "$box/chan" "$box/save"
     chmod 711 "$box/images" "$box/elsewhere" "$box/swtpm"
     # No guest is to be stopped by what these tests ask.

@@ -116,7 +116,7 @@ service_up() {
 }
 
 privd_up() {
-    host_daemon "$box" virtid-privd
+    host_appliance "$box" "$cache" && host_daemon "$box" virtid-privd
 }
 
 hostd_up() {

@@ -61,6 +61,12 @@ sys.exit(not (slot[0] == 2 and slot[1:17].hex() == sys.argv[3].replace('-', '') 
 END
 }
 
+# Its root is what supermin made of the parts: an ext2 with /init in it.
+has_our_init() {
+    debugfs -R 'cat /init' "$box"/cache/inject/.guestfs-*/appliance.d/root 2>/dev/null |
+        cmp - "${0%/*}/../../plugin/inject/appliance_init"
+}
+
 raw_disk() {
     ext4 "$i/raw.img"
     answer=$(inject raw "$i/raw.img")
@@ -250,6 +256,7 @@ no_secret_outside() {
 make_root "$box/root"
 ok privd_starts privd_up
 ok secret_comes_into_a_raw_disk raw_disk
+ok the_appliance_has_our_init has_our_init
 ok secret_is_replaced_on_a_first_partition again_on_a_first_partition
 ok secret_comes_into_an_overlay_and_its_backing_files_stay overlay_of_qcow2_of_raw
 make_bad

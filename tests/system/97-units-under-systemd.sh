@@ -34,7 +34,7 @@ start_machine() {
     # TCG emulates SVM, and KVM on that is slower than TCG in it; its LA57 is broken.
     qemu-system-x86_64 -machine q35,accel="$accel" -cpu max,svm=off,vmx=off,la57=off -smp 2 -m 2048 -nodefaults -no-reboot \
         -display none -sandbox on -kernel "$cache/vmlinuz" -initrd "$cache/initrd" \
-        -append "console=ttyS0 quiet panic=-1 net.ifnames=0" -device virtio-rng-pci \
+        -append "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off" -device virtio-rng-pci \
         -drive "file=$cache/debian-host.img,format=raw,if=virtio,snapshot=on" \
         -drive "file=$box/debs.img,format=raw,if=virtio,readonly=on" \
         -serial "file:$box/log/machine.log" -serial "unix:$box/shell,server=on,wait=off" \

@@ -128,6 +128,23 @@ gpt(uint64_t table, uint64_t first, uint64_t last)
 }
 
 static void
+a_gpt_is_read_to_its_last_entry(void **state)
+{
+    uint8_t *last = disk + 2 * 512 + 9 * 4096;
+    struct disk_layout l;
+
+    (void)state;
+    gpt(2, 2048, 2048 + 8191);
+    put(disk + 512 + 80, 10, 4);
+    put(disk + 512 + 84, 4096, 4);
+    memcpy(last, disk + 2 * 512, 128);
+    memset(disk + 2 * 512, 0, 128);
+    make_ext4(disk + MIB);
+    assert_int_equal(find(&l), 0);
+    assert_int_equal(l.places[0].partition.number, 10);
+}
+
+static void
 filesystem_is_found_on_the_whole_disk_and_on_a_partition(void **state)
 {
     struct disk_layout l;
@@ -453,6 +470,7 @@ int
 main(void)
 {
     const struct CMUnitTest t[] = {
+        TEST(a_gpt_is_read_to_its_last_entry),
         TEST(filesystem_is_found_on_the_whole_disk_and_on_a_partition),
         TEST(logical_partitions_are_numbered_from_five),
         TEST(lying_partition_tables_are_refused),

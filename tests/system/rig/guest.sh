@@ -102,6 +102,7 @@ guest_xml() {
         root=*) args=${option#*=} ;;
         esac
     done
+    [ "$type" = kvm ] || args="mitigations=off $args" # an emulated processor does not speculate
     if [ $boot = direct ]; then
         boot="<kernel>/var/lib/libvirt/boot/vmlinuz</kernel><initrd>/var/lib/libvirt/boot/initrd</initrd>
     <cmdline>console=ttyS0 quiet panic=-1 net.ifnames=0 $args</cmdline>"

@@ -312,6 +312,18 @@ host_takes_migrations() {
     echo "migration_host = \"$2\"" >>"$1/etc/libvirt/qemu.conf"
 }
 
+# host_appliance DIR CACHE: before its virtid-privd is started: the appliance that appliance.sh made,
+# if it did.  Links suffice: nobody writes into it.
+host_appliance() {
+    local made=$2/appliance to=$1/var-cache/virtid/inject
+
+    [ -e "$made/.guestfs-$(host_id "$1" virtid-inject)" ] && ! [ -e "$to" ] || return 0
+    cp -al "$made" "$to" 2>/dev/null || {
+        rm -rf "$to"
+        cp -a --sparse=always "$made" "$to"
+    }
+}
+
 # host_down DIR: ends the box and everything in it.  Harmless when it is down.
 host_down() {
     local pid i
