@@ -82,13 +82,13 @@ read_proof(const json_t *o, struct connect_answer *ret, struct error *err)
     size_t point, signature;
 
     if (json_get_string(o, "token", false, TOKEN_TEXT_MAX, &token, err) < 0 ||
-        json_get_bytes(o, "cnf", false, ret->point, sizeof ret->point, &point, err) < 0 ||
-        json_get_bytes(o, "signature", false, ret->signature, sizeof ret->signature,
+        json_get_bytes(o, "cnf", false, ret->pop.point, sizeof ret->pop.point, &point, err) < 0 ||
+        json_get_bytes(o, "signature", false, ret->pop.signature, sizeof ret->pop.signature,
                        &signature, err) < 0)
         return -1;
-    if (point != sizeof ret->point || signature != sizeof ret->signature)
+    if (point != sizeof ret->pop.point || signature != sizeof ret->pop.signature)
         return error_set(err, ERROR_SYSTEM, "the agent's answer has wrong lengths");
-    memcpy(ret->token, token, strlen(token) + 1);
+    memcpy(ret->pop.token, token, strlen(token) + 1);
     return 0;
 }
 

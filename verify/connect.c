@@ -9,11 +9,9 @@
 #include <strings.h>
 
 #include "lib/common/fdio.h"
-#include "lib/crypto/hash.h"
 #include "lib/crypto/random.h"
 #include "lib/crypto/tls.h"
 #include "lib/wire/connect_msg.h"
-#include "lib/wire/transcript.h"
 
 DEFINE_CLEANUP(struct virtid_identity *, virtid_identity_free);
 
@@ -38,35 +36,6 @@ receive(struct tls *tls, int64_t deadline_ms, struct connect_answer *ret,
         if (connect_answer_decode(in.data, in.len, ret, &done, err) < 0)
             return error_wrap(err, "the other end's answer");
     }
-    return 0;
-}
-
-/* The key is the token's, and signed what this connection alone can have. */
-static int
-check_proof(const struct connect_answer *answer, const struct connect_ask *ask,
-            const uint8_t *confirmation,
-            const uint8_t exporter[static TLS_EXPORTER_LEN], struct error *err)
-{
-    CLEANUP(buf_clear) struct buf message = BUF(TRANSCRIPT_MAX);
-    CLEANUP(key_free) struct key *key = NULL;
-    uint8_t thumbprint[KEY_THUMBPRINT_LEN], token_hash[SHA256_LEN];
-
-    if (!confirmation)
-        return error_set(err, ERROR_DENIED, "the token names no key");
-    if (key_thumbprint(answer->point, thumbprint, err) < 0 ||
-        hash_sha256(answer->token, strlen(answer->token), token_hash, err) < 0)
-        return -1;
-    /* memcmp: both are public */
-    if (memcmp(thumbprint, confirmation, sizeof thumbprint) != 0)
-        return error_set(err, ERROR_DENIED, "the key shown is not the token's");
-    if (key_from_point(answer->point, &key, err) < 0 ||
-        transcript_pop_message(token_hash, ask->verifier, ask->nonce, exporter,
-                               &message, err) < 0)
-        return -1;
-    if (key_verify(key, message.data, message.len, answer->signature, err) < 0)
-        return error_set(
-            err, ERROR_DENIED,
-            "the signature was not made for this connection; it may be a relay");
     return 0;
 }
 
@@ -116,13 +85,14 @@ judge(const struct connect_question *question, const struct connect_ask *ask,
       const uint8_t exporter[static TLS_EXPORTER_LEN], struct virtid_identity **ret,
       struct virtid_error *ret_token_error, struct error *err)
 {
+    struct pop_place place = { .verifier = ask->verifier, .nonce = ask->nonce, .exporter = exporter };
     CLEANUP(virtid_identity_free) struct virtid_identity *vm = NULL;
     struct error seen;
 
-    if (virtid_verify(question->verifier, answer->token, strlen(answer->token), &vm,
+    if (virtid_verify(question->verifier, answer->pop.token, strlen(answer->pop.token), &vm,
                       ret_token_error) != VIRTID_VALID)
         return error_set(err, ERROR_DENIED, "%s", ret_token_error->text);
-    if (check_proof(answer, ask, virtid_identity_confirmation(vm), exporter, &seen) < 0)
+    if (pop_check(&answer->pop, virtid_identity_confirmation(vm), &place, &seen) < 0)
         return error_problem(err, ERROR_DENIED, "connect-proof", "%s", seen.text);
     if (check_expected(vm, question->expect, err) < 0)
         return -1;

@@ -13,6 +13,7 @@
 #include "lib/common/log.h"
 #include "lib/common/process.h"
 #include "lib/wire/connect_msg.h"
+#include "lib/wire/pop.h"
 #include "lib/wire/problem.h"
 #include "verify/connect.h"
 #include "verify/report.h"
@@ -22,12 +23,15 @@ enum { EXIT_VALID = 0, EXIT_INVALID = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
 struct options {
     const char *issuer, *audience, *ca, *jwks, *connect, *expect, *verifier, *file;
+    const char *nonce_hex, *exporter_hex;
+    uint8_t nonce[POP_NONCE_LEN], exporter[POP_EXPORTER_LEN];
     int64_t min_generation;
-    bool json;
+    bool proof, json;
 };
 
 static const char usage[] =
     "virtid-verify --issuer URL --audience NAME [OPTION...] [FILE|-]\n"
+    "virtid-verify --proof --nonce HEX --exporter HEX --issuer URL --audience NAME [OPTION...] [FILE|-]\n"
     "virtid-verify --connect HOST:PORT --issuer URL --expect UUID|NAME [OPTION...]\n"
     "\n"
     "Is this token the identity of a virtual machine?  Which machine answers there?\n"
@@ -36,6 +40,9 @@ static const char usage[] =
     "  --audience NAME       your own name: tokens made for others are refused\n"
     "  --ca FILE             trust these CAs (PEM) for the issuer instead of the system's\n"
     "  --jwks FILE           take the issuer's keys from this file; nothing is fetched\n"
+    "  --proof               take a bound token with its proof (virtid-agent prove)\n"
+    "  --nonce HEX           the 32 bytes that we made for this connection\n"
+    "  --exporter HEX        32 bytes of its TLS exporter " POP_EXPORTER ", at our end\n"
     "  --connect HOST:PORT   ask the machine there (virtid-agent serve) to prove itself\n"
     "  --expect UUID|NAME    the machine that must be there\n"
     "  --verifier NAME       how we introduce ourselves to it (default: host and process)\n"
@@ -43,7 +50,7 @@ static const char usage[] =
     "  --json                one JSON object\n"
     "  --help, --version\n"
     "\n"
-    "A token is read from FILE, or from standard input.\n"
+    "A token or proof is read from FILE, or from standard input.\n"
     "Exit status: 0 valid, 1 not valid, 2 wrong usage, 3 issuer or machine not reachable.\n";
 
 static int
@@ -72,7 +79,8 @@ parse_options(int argc, char **argv, struct options *o)
         { "ca", required_argument, NULL, 'C' },       { "jwks", required_argument, NULL, 'k' },
         { "connect", required_argument, NULL, 'c' },  { "expect", required_argument, NULL, 'e' },
         { "verifier", required_argument, NULL, 'v' }, { "json", no_argument, NULL, 'j' },
-        { "min-gen", required_argument, NULL, 'g' },
+        { "min-gen", required_argument, NULL, 'g' },  { "proof", no_argument, NULL, 'p' },
+        { "nonce", required_argument, NULL, 'n' },    { "exporter", required_argument, NULL, 'x' },
         { "help", no_argument, NULL, 'h' },           { "version", no_argument, NULL, 'V' },
         { NULL, 0, NULL, 0 },
     };
@@ -88,6 +96,9 @@ parse_options(int argc, char **argv, struct options *o)
         case 'e': o->expect = optarg; break;
         case 'v': o->verifier = optarg; break;
         case 'j': o->json = true; break;
+        case 'p': o->proof = true; break;
+        case 'n': o->nonce_hex = optarg; break;
+        case 'x': o->exporter_hex = optarg; break;
         case 'g':
             if (read_generation(optarg, &o->min_generation) < 0)
                 return wrong_usage("--min-gen is a number");
@@ -100,6 +111,24 @@ parse_options(int argc, char **argv, struct options *o)
     if (argc - optind > 1)
         return wrong_usage("one FILE at most");
     o->file = argv[optind];
+    return -1;
+}
+
+/* What a proof is of: both are ours, and there is no proof without them. */
+static int
+read_place(struct options *o)
+{
+    struct error err;
+
+    if (!o->proof)
+        return o->nonce_hex || o->exporter_hex ? wrong_usage("--nonce and --exporter go with --proof") : -1;
+    if (o->connect)
+        return wrong_usage("--proof or --connect, not both");
+    if (!o->nonce_hex || !o->exporter_hex)
+        return wrong_usage("--proof needs --nonce and --exporter, of the connection that it came over");
+    if (pop_read_hex("--nonce", o->nonce_hex, o->nonce, &err) < 0 ||
+        pop_read_hex("--exporter", o->exporter_hex, o->exporter, &err) < 0)
+        return wrong_usage(err.text);
     return -1;
 }
 
@@ -141,6 +170,8 @@ exit_status(enum virtid_result result)
     case VIRTID_AUDIENCE:
     case VIRTID_CLAIMS:
     case VIRTID_GENERATION:
+    case VIRTID_PROOF:
+    case VIRTID_BOUND:
     case VIRTID_SYSTEM: break;
     }
     return EXIT_INVALID;
@@ -162,15 +193,19 @@ read_token(const char *file, struct buf *into, struct error *err)
 static int
 verify_file(const struct options *o, struct virtid_verifier *verifier)
 {
-    CLEANUP(buf_clear) struct buf token = BUF(2 * TOKEN_TEXT_MAX);
+    CLEANUP(buf_clear) struct buf text = BUF(2 * TOKEN_TEXT_MAX);
     struct virtid_identity *vm = NULL;
     struct virtid_error error;
+    enum virtid_result result;
     struct error err;
 
-    if (read_token(o->file, &token, &err) < 0)
+    if (read_token(o->file, &text, &err) < 0)
         return wrong_usage(err.text);
-    if (virtid_verify(verifier, (const char *)token.data, token.len, &vm, &error) !=
-        VIRTID_VALID) {
+    if (o->proof)
+        result = virtid_verify_proof(verifier, (const char *)text.data, text.len, o->nonce, o->exporter, &vm, &error);
+    else
+        result = virtid_verify(verifier, (const char *)text.data, text.len, &vm, &error);
+    if (result != VIRTID_VALID) {
         report_invalid(&error, o->json);
         return exit_status(error.result);
     }
@@ -244,6 +279,8 @@ main(int argc, char **argv)
     status = parse_options(argc, argv, &o);
     if (status < 0)
         status = check_options(&o);
+    if (status < 0)
+        status = read_place(&o);
     if (status >= 0)
         return status;
     wanted.issuer = o.issuer;
@@ -251,6 +288,7 @@ main(int argc, char **argv)
     wanted.jwks_file = o.jwks;
     wanted.ca_file = o.ca;
     wanted.min_generation = o.min_generation;
+    wanted.bound = o.proof;
     if (virtid_verifier_new(&wanted, &verifier, &error) != VIRTID_VALID)
         return wrong_usage(error.text);
     status = o.connect ? verify_connection(&o, verifier) : verify_file(&o, verifier);

@@ -12,6 +12,8 @@
  *     else
  *         printf("%s\n", virtid_identity_uuid(vm));
  *
+ * Whoever has a bearer token can show it.  Of a bound one (options.bound) that is not enough: virtid_verify_proof().
+ *
  * Make one verifier per issuer and audience and keep it: it caches the issuer's keys, and uses them for a
  * day more at most while the issuer cannot be reached.
  * All functions may be called from several threads at once.  Link with -lvirtid-verify.
@@ -38,6 +40,8 @@ enum virtid_result {
     VIRTID_AUDIENCE,    /* made for another audience */
     VIRTID_CLAIMS,      /* not the claims of a VM's identity */
     VIRTID_GENERATION,  /* of a generation below the one asked for */
+    VIRTID_PROOF,       /* not shown by its owner, over this connection, in answer to this nonce */
+    VIRTID_BOUND,       /* a bound token, shown without a proof or to a verifier of bearer tokens */
     /* nothing is known about the token */
     VIRTID_UNREACHABLE, /* the issuer's keys could not be had */
     VIRTID_USAGE,       /* the options make no sense */
@@ -65,10 +69,15 @@ struct virtid_options {
      * or its identity was begun anew.  0: any.
      */
     int64_t min_generation;
+    /*
+     * Not 0: take bound tokens, with their proof, and nothing else.  Issuer and audience are given as for bearer
+     * tokens; keys given as text or file are those of ISSUER/bound/.well-known/jwks.json.
+     */
+    int bound;
 };
 
 #define VIRTID_OPTIONS(issuer_url, audience_name) \
-    { sizeof(struct virtid_options), (issuer_url), (audience_name), NULL, NULL, NULL, 0, 0 }
+    { sizeof(struct virtid_options), (issuer_url), (audience_name), NULL, NULL, NULL, 0, 0, 0 }
 
 struct virtid_verifier;
 struct virtid_identity;
@@ -96,6 +105,21 @@ enum virtid_result virtid_verify(struct virtid_verifier *verifier, const char *t
                                  size_t len, struct virtid_identity **ret_identity,
                                  struct virtid_error *error);
 void virtid_identity_free(struct virtid_identity *identity);
+
+/*
+ * Check a proof (`virtid-agent prove`), with a verifier of bound tokens: the token in it as above, and that the VM
+ * made it for this nonce, for our audience and for this connection.
+ *
+ * `nonce`: 32 random bytes that you made for this connection and sent over it.  `exporter`: 32 bytes of the same TLS
+ * 1.3 connection, SSL_export_keying_material(..., VIRTID_EXPORTER_LABEL, no context), taken at your end of it: whoever
+ * relays has two connections, and so two exporters.  Both must be your own, never what the other end said.
+ */
+#define VIRTID_EXPORTER_LABEL "EXPORTER-virtid-pop"
+enum { VIRTID_NONCE_LEN = 32, VIRTID_EXPORTER_LEN = 32 };
+enum virtid_result virtid_verify_proof(struct virtid_verifier *verifier, const char *proof,
+                                       size_t len, const uint8_t *nonce, const uint8_t *exporter,
+                                       struct virtid_identity **ret_identity,
+                                       struct virtid_error *error);
 
 enum { VIRTID_FACTOR_HOST = 1, VIRTID_FACTOR_VTPM = 2, VIRTID_FACTOR_SECRET = 4 };
 

@@ -8,6 +8,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
+#include "lib/wire/pop.h"
 #include "lib/wire/problem.h"
 #include "lib/wire/token.h"
 #include "verify/issuer_keys.h"
@@ -15,8 +16,10 @@
 enum { JWKS_FILE_MAX = 65536, CLAIMS_TEXT_MAX = 8192 };
 
 struct virtid_verifier {
-    char issuer[NAME_ISSUER_MAX + 1];
-    char audience[NAME_AUDIENCE_MAX + 1];
+    char issuer[NAME_ISSUER_MAX + 1];     /* as in the tokens: of bound ones ISSUER/bound and pop:NAME */
+    char audience[NAME_AUDIENCE_MAX + sizeof TOKEN_BOUND_AUDIENCE];
+    char name[NAME_AUDIENCE_MAX + 1];     /* our own, which proofs are made for */
+    bool bound;
     struct issuer_keys *keys;
     int64_t min_generation;
 };
@@ -43,6 +46,8 @@ static const char *const result_names[] = {
     [VIRTID_AUDIENCE] = "token-audience",
     [VIRTID_CLAIMS] = "token-claims",
     [VIRTID_GENERATION] = "token-generation",
+    [VIRTID_PROOF] = "token-proof",
+    [VIRTID_BOUND] = "token-bound",
     [VIRTID_UNREACHABLE] = "unreachable",
     [VIRTID_USAGE] = "usage",
     [VIRTID_SYSTEM] = "system",
@@ -80,11 +85,19 @@ tell(struct virtid_error *ret, enum virtid_result result, const struct error *er
 static enum virtid_result
 result_of(const struct error *err)
 {
-    for (enum virtid_result r = VIRTID_MALFORMED; r <= VIRTID_GENERATION; r++) {
+    for (enum virtid_result r = VIRTID_MALFORMED; r <= VIRTID_BOUND; r++) {
         if (err->code == ERROR_DENIED && strcmp(err->problem, result_names[r]) == 0)
             return r;
     }
     return VIRTID_SYSTEM;
+}
+
+static bool
+ends_bound(const char *issuer)
+{
+    size_t len = strlen(issuer), end = strlen(TOKEN_BOUND_PATH);
+
+    return len >= end && strcmp(issuer + len - end, TOKEN_BOUND_PATH) == 0;
 }
 
 static int
@@ -105,11 +118,26 @@ check_options(const struct virtid_options *options, struct error *err)
                          "keys are given as text or as a file, not as both");
     if (options->min_generation < 0)
         return error_set(err, ERROR_INPUT, "a generation is not negative");
+    if (options->bound && strlen(options->audience) > NAME_BOUND_MAX)
+        return error_set(err, ERROR_INPUT, "an audience of bound tokens is 1 to %d printable characters", NAME_BOUND_MAX);
+    if (options->bound && (strlen(options->issuer) + strlen(TOKEN_BOUND_PATH) > NAME_ISSUER_MAX ||
+                           ends_bound(options->issuer)))
+        return error_set(err, ERROR_INPUT, "the issuer is given without " TOKEN_BOUND_PATH ", which is added here");
     return 0;
 }
 
+/* As they stand in the tokens. */
+static void
+take_names(struct virtid_verifier *v, const struct virtid_options *options)
+{
+    v->bound = options->bound != 0;
+    snprintf(v->name, sizeof v->name, "%s", options->audience);
+    snprintf(v->issuer, sizeof v->issuer, "%s%s", options->issuer, v->bound ? TOKEN_BOUND_PATH : "");
+    snprintf(v->audience, sizeof v->audience, "%s%s", v->bound ? TOKEN_BOUND_AUDIENCE : "", v->name);
+}
+
 static int
-load_keys(const struct virtid_options *options, struct issuer_keys **ret,
+load_keys(const struct virtid_options *options, const char *issuer, struct issuer_keys **ret,
           struct error *err)
 {
     CLEANUP(buf_clear) struct buf text = BUF(JWKS_FILE_MAX);
@@ -118,7 +146,7 @@ load_keys(const struct virtid_options *options, struct issuer_keys **ret,
         return issuer_keys_given(options->jwks_text, strlen(options->jwks_text), ret,
                                  err);
     if (!options->jwks_file)
-        return issuer_keys_fetched(options->issuer, options->ca_file,
+        return issuer_keys_fetched(issuer, options->ca_file,
                                    options->timeout_ms, ret, err);
     if (file_read(options->jwks_file, &text, err) < 0)
         return -1;
@@ -141,10 +169,9 @@ virtid_verifier_new(const struct virtid_options *options,
         error_sys(&err, ENOMEM, "verifier");
         return tell(error, VIRTID_SYSTEM, &err);
     }
-    snprintf(verifier->issuer, sizeof verifier->issuer, "%s", options->issuer);
-    snprintf(verifier->audience, sizeof verifier->audience, "%s", options->audience);
+    take_names(verifier, options);
     verifier->min_generation = options->min_generation;
-    if (load_keys(options, &verifier->keys, &err) < 0)
+    if (load_keys(options, verifier->issuer, &verifier->keys, &err) < 0)
         return tell(error, err.code == ERROR_SYSTEM ? VIRTID_SYSTEM : VIRTID_USAGE,
                     &err);
     *ret_verifier = STEAL(verifier);
@@ -212,9 +239,29 @@ check(struct virtid_verifier *v, struct key_set *set, const char *token, size_t 
                         clock_realtime_ms() / 1000, &vm->token, err);
 }
 
-enum virtid_result
-virtid_verify(struct virtid_verifier *verifier, const char *token, size_t len,
-              struct virtid_identity **ret_identity, struct virtid_error *error)
+/*
+ * A key that is not published: if the token says of itself that it is of the other kind, that is the better word.  It
+ * is refused in any case.
+ */
+static void
+name_the_kind(const struct virtid_verifier *v, const char *token, size_t len, struct error *err)
+{
+    char iss[NAME_ISSUER_MAX + 1], aud[NAME_AUDIENCE_MAX + 1];
+    size_t base = strlen(v->issuer) - (v->bound ? strlen(TOKEN_BOUND_PATH) : 0);
+    struct error ignored;
+
+    if (strcmp(err->problem, "token-key") != 0 || token_peek(token, len, iss, aud, &ignored) < 0 ||
+        strncmp(iss, v->issuer, base) != 0)
+        return;
+    if (!v->bound && strcmp(iss + base, TOKEN_BOUND_PATH) == 0)
+        error_problem(err, ERROR_DENIED, "token-bound", "a bound token, and this takes bearer tokens");
+    else if (v->bound && iss[base] == '\0')
+        error_problem(err, ERROR_DENIED, "token-issuer", "a bearer token, and this takes bound tokens");
+}
+
+static enum virtid_result
+verify(struct virtid_verifier *verifier, const char *token, size_t len, struct virtid_identity **ret_identity,
+       struct virtid_error *error)
 {
     CLEANUP(virtid_identity_free) struct virtid_identity *vm = calloc(1, sizeof *vm);
     CLEANUP(key_set_release) struct key_set *set = NULL, *newer = NULL;
@@ -231,8 +278,50 @@ virtid_verify(struct virtid_verifier *verifier, const char *token, size_t len,
     if (failed && strcmp(err.problem, "token-key") == 0 &&
         issuer_keys_get(verifier->keys, clock_monotonic_ms(), set, &newer, &err) == 0)
         failed = check(verifier, newer, token, len, vm, &err);
+    if (failed)
+        name_the_kind(verifier, token, len, &err);
     if (failed || complete(verifier, vm, &err) < 0)
         return tell(error, result_of(&err), &err);
+    *ret_identity = STEAL(vm);
+    return VIRTID_VALID;
+}
+
+enum virtid_result
+virtid_verify(struct virtid_verifier *verifier, const char *token, size_t len,
+              struct virtid_identity **ret_identity, struct virtid_error *error)
+{
+    struct error err;
+
+    if (!verifier->bound)
+        return verify(verifier, token, len, ret_identity, error);
+    error_set(&err, ERROR_DENIED, "a token without a proof");
+    return tell(error, VIRTID_BOUND, &err);
+}
+
+enum virtid_result
+virtid_verify_proof(struct virtid_verifier *verifier, const char *proof, size_t len, const uint8_t *nonce,
+                    const uint8_t *exporter, struct virtid_identity **ret_identity, struct virtid_error *error)
+{
+    struct pop_place place = { .verifier = verifier->name, .nonce = nonce, .exporter = exporter };
+    CLEANUP(virtid_identity_free) struct virtid_identity *vm = NULL;
+    enum virtid_result result;
+    struct error err;
+    struct pop pop;
+
+    if (!verifier->bound || !nonce || !exporter) {
+        error_set(&err, ERROR_INPUT, verifier->bound ? "a proof is of a nonce and of a connection"
+                                                     : "this verifier takes bearer tokens; make one with options.bound");
+        return tell(error, VIRTID_USAGE, &err);
+    }
+    if (len == 0 || !memchr(proof, '~', len))
+        return virtid_verify(verifier, proof, len, ret_identity, error);
+    if (pop_parse(proof, len, &pop, &err) < 0)
+        return tell(error, VIRTID_MALFORMED, &err);
+    result = verify(verifier, pop.token, strlen(pop.token), &vm, error);
+    if (result != VIRTID_VALID)
+        return result;
+    if (pop_check(&pop, virtid_identity_confirmation(vm), &place, &err) < 0)
+        return tell(error, err.code == ERROR_DENIED ? VIRTID_PROOF : VIRTID_SYSTEM, &err);
     *ret_identity = STEAL(vm);
     return VIRTID_VALID;
 }

@@ -56,15 +56,15 @@ connect_answer_encode(const struct connect_answer *answer, struct buf *into,
     CLEANUP(buf_clear) struct buf message = BUF(CONNECT_MSG_MAX);
 
     if (answer->refused ? !is_text(answer->reason, CONNECT_REASON_MAX)
-                        : !is_text(answer->token, TOKEN_TEXT_MAX))
+                        : !is_text(answer->pop.token, TOKEN_TEXT_MAX))
         return error_set(err, ERROR_INPUT, "an answer that is no printable text");
     fields_add_text(&message, answer->refused ? label_no : label_yes);
     if (answer->refused) {
         fields_add_text(&message, answer->reason);
     } else {
-        fields_add_text(&message, answer->token);
-        fields_add(&message, answer->point, sizeof answer->point);
-        fields_add(&message, answer->signature, sizeof answer->signature);
+        fields_add_text(&message, answer->pop.token);
+        fields_add(&message, answer->pop.point, sizeof answer->pop.point);
+        fields_add(&message, answer->pop.signature, sizeof answer->pop.signature);
     }
     return finish(&message, into, err);
 }
@@ -133,9 +133,9 @@ connect_answer_decode(const uint8_t *bytes, size_t len, struct connect_answer *r
     if (ret->refused) {
         if (fields_take_text(&f, 1, CONNECT_REASON_MAX, ret->reason, err) < 0)
             return -1;
-    } else if (fields_take_text(&f, 1, TOKEN_TEXT_MAX, ret->token, err) < 0 ||
-               fields_take_exact(&f, ret->point, sizeof ret->point, err) < 0 ||
-               fields_take_exact(&f, ret->signature, sizeof ret->signature, err) < 0) {
+    } else if (fields_take_text(&f, 1, TOKEN_TEXT_MAX, ret->pop.token, err) < 0 ||
+               fields_take_exact(&f, ret->pop.point, sizeof ret->pop.point, err) < 0 ||
+               fields_take_exact(&f, ret->pop.signature, sizeof ret->pop.signature, err) < 0) {
         return -1;
     }
     return fields_end(&f, err);

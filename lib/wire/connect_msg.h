@@ -17,9 +17,10 @@
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
 #include "lib/crypto/key.h"
+#include "lib/wire/pop.h"
 #include "lib/wire/token.h"
 
-#define CONNECT_EXPORTER "EXPORTER-virtid-pop"
+#define CONNECT_EXPORTER POP_EXPORTER
 #define CONNECT_AUDIENCE "virtid-connect"
 
 enum {
@@ -38,9 +39,7 @@ struct connect_ask {
 struct connect_answer {
     bool refused; /* then only `reason` says something */
     char reason[CONNECT_REASON_MAX + 1];
-    char token[TOKEN_TEXT_MAX + 1];
-    uint8_t point[KEY_POINT_LEN];
-    uint8_t signature[KEY_SIGNATURE_LEN];
+    struct pop pop; /* the token, and that it is the VM's own */
 };
 
 /* Each appends the length and the message. ERROR_INPUT: a text is empty, too long or not printable ASCII. */

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 enum { NAME_TRUST_DOMAIN_MAX = 63, NAME_HOST_MAX = 63, NAME_POOL_MAX = 63, NAME_AUDIENCE_MAX = 255, NAME_ISSUER_MAX = 255,
-       NAME_DOMAIN_MAX = 255 };
+       NAME_DOMAIN_MAX = 255, NAME_BOUND_MAX = 251 /* of an audience that stands as pop:NAME in tokens */ };
 
 bool name_is_trust_domain(const char *s); /* [a-z0-9.-]{1,63}, no leading or trailing '.' or '-' */
 bool name_is_host(const char *s);         /* the same grammar */

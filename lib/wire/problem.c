@@ -28,6 +28,7 @@ static const struct problem table[] = {
     { "sync-failed", 503, "The VM's host could not make the vTPM's state durable", "see virtid-privd's log on the VM's host; the VM goes on by itself" },
     { "floor", 403, "A factor that this VM must show is missing", "`virtid why DOMAIN` names it; vTPM and secret must be in the guest as when it was enrolled" },
     { "locked", 403, "The VM is locked", "`virtid why DOMAIN` says since when and by whom; `virtid unlock DOMAIN` ends it" },
+    { "bound-key", 403, "The audience takes bound tokens, and the proof names no key", "update virtid-agent in the guest" },
     { "audience-not-allowed", 403, "This VM has no right to tokens for this audience", "`virtid audience add NAME --all`, or `virtid set DOMAIN --audience NAME`" },
 
     /* leases and placement */
@@ -117,6 +118,7 @@ static const struct problem table[] = {
     { "workload-unknown", 403, "No rule of this guest is for whoever asks", "in the guest: name its uid, gid or cgroup in /etc/virtid/workloads.conf, then `systemctl reload virtid-agent`" },
     { "workload-container", 403, "Whoever asks is in another mount or pid namespace, and no rule names its cgroup", "in the guest: name its cgroup in /etc/virtid/workloads.conf, then `systemctl reload virtid-agent`" },
     { "workload-audience", 403, "The rules of this guest give whoever asks no right to this", "in the guest: `virtid-agent audiences` says what they give; /etc/virtid/workloads.conf" },
+    { "not-bound", 403, "The audience takes bearer tokens, which have no proof", "`virtid-agent token -a AUDIENCE`; or the operator declares it: `virtid audience add NAME --bound`" },
     { "uuid-changed", 409, "The host names another UUID than before", "restart virtid-agent in the guest, if the VM was given another UUID" },
 
     /* tokens, as a relying party sees them */
@@ -130,6 +132,8 @@ static const struct problem table[] = {
     { "token-audience", 401, "The token was made for another audience", "ask for one of the right audience: virtid-agent token -a AUDIENCE" },
     { "token-claims", 401, "The token's claims are not those of a VM's identity", "refuse it; the issuer may need an update" },
     { "token-generation", 401, "The token is of an earlier generation of the VM", "refuse it: it is from before an older state was taken back; ask for a fresh one: virtid-agent token -a AUDIENCE" },
+    { "token-proof", 401, "The token was not shown by its owner, here and now", "refuse it: it may be a relay or a copy; ask again over this connection with a new nonce" },
+    { "token-bound", 401, "This is a bound token, which counts only with a proof", "ask for a proof: virtid-agent prove -a AUDIENCE in the VM, virtid-verify --proof here" },
     { "connect-proof", 403, "The other end did not prove that it holds the token's key", "refuse it: it may be a relay; connect to the VM directly" },
     { "connect-expect", 403, "The other end is another VM than expected", "check the address and --expect" },
     { "connect-refused", 403, "The other end has no token to show", "see `virtid-agent status` in the VM" },

@@ -301,17 +301,17 @@ copy_text(const json_t *claims, const char *name, char *ret, size_t size,
 
 /* One string, or an array of one string (RFC 7519, 4.1.3). */
 static int
-read_audience(const json_t *claims, struct token *ret, struct error *err)
+read_audience(const json_t *claims, char ret[static NAME_AUDIENCE_MAX + 1], struct error *err)
 {
     const json_t *aud = json_object_get(claims, "aud");
 
     if (json_is_array(aud) && json_array_size(aud) == 1)
         aud = json_array_get(aud, 0);
-    if (!json_is_string(aud) || json_string_length(aud) >= sizeof ret->aud ||
+    if (!json_is_string(aud) || json_string_length(aud) > NAME_AUDIENCE_MAX ||
         strlen(json_string_value(aud)) != json_string_length(aud) ||
         json_string_length(aud) == 0)
         return error_set(err, ERROR_INPUT, "member \"aud\" is not one string");
-    snprintf(ret->aud, sizeof ret->aud, "%s", json_string_value(aud));
+    memcpy(ret, json_string_value(aud), json_string_length(aud) + 1);
     return 0;
 }
 
@@ -380,7 +380,7 @@ read_claims(const json_t *claims, struct token *ret, struct error *err)
     if (copy_text(claims, "iss", ret->iss, sizeof ret->iss, err) < 0 ||
         copy_text(claims, "sub", ret->sub, sizeof ret->sub, err) < 0 ||
         copy_text(claims, "jti", ret->jti, sizeof ret->jti, err) < 0 ||
-        read_audience(claims, ret, err) < 0 ||
+        read_audience(claims, ret->aud, err) < 0 ||
         json_get_int(claims, "exp", false, 1, last, &ret->exp, err) < 0 ||
         json_get_int(claims, "iat", false, 1, last, &ret->iat, err) < 0 ||
         json_get_int(claims, "nbf", false, 1, last, &ret->nbf, err) < 0 ||
@@ -437,6 +437,18 @@ token_verify(const char *text, size_t len, const struct jwks *jwks, const char *
     t->claims = STEAL(claims);
     *ret = *t;
     return 0;
+}
+
+int
+token_peek(const char *text, size_t len, char ret_iss[static NAME_ISSUER_MAX + 1],
+           char ret_aud[static NAME_AUDIENCE_MAX + 1], struct error *err)
+{
+    CLEANUP(json_decref) json_t *claims = NULL;
+    struct parts p = { 0 };
+
+    if (split(text, len, &p, err) < 0 || decode_object(p.claims, p.claims_len, CLAIMS_MAX, &claims, err) < 0)
+        return -1;
+    return copy_text(claims, "iss", ret_iss, NAME_ISSUER_MAX + 1, err) < 0 ? -1 : read_audience(claims, ret_aud, err);
 }
 
 void

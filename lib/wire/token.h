@@ -18,6 +18,13 @@
 
 enum { TOKEN_TEXT_MAX = 4096, JWKS_KEYS_MAX = 8, TOKEN_SKEW_SECONDS = 60, TOKEN_LIFE_SECONDS = 300, TOKEN_LIFE_MAX = 600 };
 
+/*
+ * A bound token counts only with a proof of its cnf key (pop.h).  Its issuer is ISSUER/bound, with keys of its
+ * own, and its audience pop:NAME: no verifier of bearer tokens takes it, even one that looks at the keys alone.
+ */
+#define TOKEN_BOUND_PATH "/bound"
+#define TOKEN_BOUND_AUDIENCE "pop:"
+
 /* Public keys of an issuer: {"keys":[{"kty":"EC","crv":"P-256","x","y","kid","use":"sig","alg":"ES256"}]} */
 struct jwks;
 int jwks_parse(const char *text, size_t len, struct jwks **ret, struct error *err);
@@ -52,4 +59,11 @@ struct token {
 int token_verify(const char *text, size_t len, const struct jwks *jwks, const char *issuer,
                  const char *audience, int64_t now, struct token *ret, struct error *err);
 void token_clear(struct token *t);
+
+/*
+ * What a token says of itself, unverified: issuer and audience.  For messages, and by its owner; it decides nothing
+ * about a stranger.  ERROR_DENIED "token-malformed" or ERROR_INPUT: it has none.
+ */
+int token_peek(const char *text, size_t len, char ret_iss[static NAME_ISSUER_MAX + 1],
+               char ret_aud[static NAME_AUDIENCE_MAX + 1], struct error *err);
 #define token_clear_at token_clear

@@ -270,18 +270,18 @@ the_server_shows_a_token_and_that_it_is_ours(void **state)
     assert_non_null(answer);
     converse(port, &question, answer, exporter);
     assert_false(answer->refused);
-    assert_string_equal(answer->token, "token-1.virtid-connect.factors-5.cnf.fresh");
-    assert_int_equal(hash_sha256(answer->token, strlen(answer->token), hash, &err), 0);
-    assert_int_equal(key_from_point(answer->point, &key, &err), 0);
+    assert_string_equal(answer->pop.token, "token-1.virtid-connect.factors-5.cnf.fresh");
+    assert_int_equal(hash_sha256(answer->pop.token, strlen(answer->pop.token), hash, &err), 0);
+    assert_int_equal(key_from_point(answer->pop.point, &key, &err), 0);
     assert_int_equal(
         transcript_pop_message(hash, "shop", question.nonce, exporter, &message, &err), 0);
-    assert_int_equal(key_verify(key, message.data, message.len, answer->signature, &err), 0);
+    assert_int_equal(key_verify(key, message.data, message.len, answer->pop.signature, &err), 0);
     /* Relayed: the other connection's exporter does not fit. */
     memcpy(other, exporter, sizeof other);
     other[0] ^= 1;
     assert_int_equal(
         transcript_pop_message(hash, "shop", question.nonce, other, &relayed, &err), 0);
-    assert_int_equal(key_verify(key, relayed.data, relayed.len, answer->signature, &err), -1);
+    assert_int_equal(key_verify(key, relayed.data, relayed.len, answer->pop.signature, &err), -1);
     kill(server, SIGTERM);
     assert_int_equal(waitpid(server, NULL, 0), server);
     free(answer);

@@ -64,9 +64,9 @@ answer_with_a_token_comes_back(void **state)
     bool done;
 
     (void)state;
-    strcpy(a.token, "a.b.c");
-    memset(a.point, 4, sizeof a.point);
-    memset(a.signature, 7, sizeof a.signature);
+    strcpy(a.pop.token, "a.b.c");
+    memset(a.pop.point, 4, sizeof a.pop.point);
+    memset(a.pop.signature, 7, sizeof a.pop.signature);
     assert_int_equal(connect_answer_encode(&a, &out, &err), 0);
     assert_int_equal(connect_answer_decode(out.data, out.len, &b, &done, &err), 0);
     assert_true(done);

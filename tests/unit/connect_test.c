@@ -136,9 +136,9 @@ serve(void *arg)
     answer.refused = s->says_no;
     snprintf(answer.reason, sizeof answer.reason, "no fresh token yet");
     make_token(s, &token);
-    snprintf(answer.token, sizeof answer.token, "%s", buf_text(&token));
-    key_point(s->shown, answer.point);
-    sign(s, ask, exporter, answer.token, answer.signature);
+    snprintf(answer.pop.token, sizeof answer.pop.token, "%s", buf_text(&token));
+    key_point(s->shown, answer.pop.point);
+    sign(s, ask, exporter, answer.pop.token, answer.pop.signature);
     (void)connect_answer_encode(&answer, &out, &err);
     (void)tls_write(tls, out.data, out.len, deadline, &err);
     return NULL;
