@@ -16,18 +16,21 @@ int
 cmd_audience_add(const struct cli *cli, int argc, char **argv)
 {
     static const struct option options[] = { { "all", no_argument, NULL, 'a' },
+                                             { "bound", no_argument, NULL, 'b' },
                                              { "claim", required_argument, NULL, 'c' },
                                              { 0 } };
     CLEANUP(json_decref) json_t *claims = json_array();
     CLEANUP(json_decref) json_t *body = NULL;
     CLEANUP(json_decref) json_t *answer = NULL;
     struct error err = { 0 };
-    bool all = false;
+    bool all = false, bound = false;
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'a')
             all = true;
+        else if (option == 'b')
+            bound = true;
         else if (option == 'c')
             json_array_append_new(claims, json_string(optarg));
         else
@@ -35,10 +38,10 @@ cmd_audience_add(const struct cli *cli, int argc, char **argv)
     }
     if (argc - optind != 1 || !name_is_audience(argv[optind]))
         return cli_usage("an audience is 1 to 255 printable characters without space");
-    body = json_pack("{s:s, s:b, s:O}", "name", argv[optind], "all", all, "claims", claims);
+    body = json_pack("{s:s, s:b, s:b, s:O}", "name", argv[optind], "all", all, "bound", bound, "claims", claims);
     if (daemon_ask(cli->service_socket, "POST", "/v1/admin/audiences", body, &answer, &err) < 0)
         return cli_fail(&err);
-    printf("Audience '%s' declared%s\n", argv[optind],
+    printf("Audience '%s' declared%s%s\n", argv[optind], bound ? ": its tokens count with a proof only" : "",
            all ? "" : "; allow it to a VM with: virtid set DOMAIN --audience NAME");
     return EXIT_DONE;
 }
@@ -46,7 +49,7 @@ cmd_audience_add(const struct cli *cli, int argc, char **argv)
 int
 cmd_audience_list(const struct cli *cli, int argc, char **argv)
 {
-    static const char *const columns[] = { "Audience", "Allowed to", "Claims", NULL };
+    static const char *const columns[] = { "Audience", "Tokens", "Allowed to", "Claims", NULL };
     CLEANUP(json_decref) json_t *answer = NULL;
     CLEANUP(table_free) struct table *table = NULL;
     const json_t *audiences = NULL;
@@ -67,6 +70,7 @@ cmd_audience_list(const struct cli *cli, int argc, char **argv)
     json_array_foreach(audiences, i, one) {
         char claims[100];
         const char *cells[] = { daemon_text(one, "name", ""),
+                                json_is_true(json_object_get(one, "bound")) ? "bound" : "bearer",
                                 json_is_true(json_object_get(one, "all")) ? "every VM"
                                                                            : "VMs that list it",
                                 identity_join(json_object_get(one, "claims"), claims,

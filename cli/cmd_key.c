@@ -61,17 +61,18 @@ cmd_key_list(const struct cli *cli, int argc, char **argv)
 int
 cmd_key_rotate(const struct cli *cli, int argc, char **argv)
 {
-    CLEANUP(json_decref) json_t *answer = NULL, *body = json_object();
+    bool bound = argc > 1 && strcmp(argv[1], "--bound") == 0;
+    CLEANUP(json_decref) json_t *answer = NULL, *body = json_pack("{s:b}", "bound", bound);
     struct error err = { 0 };
 
-    if (argc > 1)
-        return cli_usage("unexpected \"%s\"", argv[1]);
+    if (argc > 1 + bound)
+        return cli_usage("unexpected \"%s\"", argv[1 + bound]);
     if (daemon_ask(cli->service_socket, "POST", "/v1/admin/keys/rotate", body, &answer, &err) < 0)
         return cli_fail(&err);
     if (cli->json)
         return print_keys(cli, answer, &err) < 0 ? cli_fail(&err) : EXIT_DONE;
-    printf("Key '%s' signs tokens now; the one before stays published until its last token has ended\n",
-           daemon_text(answer, "kid", "-"));
+    printf("Key '%s' signs %stokens now; the one before stays published until its last token has ended\n",
+           daemon_text(answer, bound ? "bound_kid" : "kid", "-"), bound ? "bound " : "");
     return EXIT_DONE;
 }
 
@@ -83,7 +84,10 @@ find_key(const json_t *answer, const char *kid)
     size_t i;
 
     json_array_foreach(json_object_get(answer, "keys"), i, key) {
-        if (strcmp(daemon_text(key, "kid", ""), kid) == 0 && strcmp(daemon_text(key, "purpose", ""), "token") == 0)
+        const char *purpose = daemon_text(key, "purpose", "");
+
+        if (strcmp(daemon_text(key, "kid", ""), kid) == 0 &&
+            (strcmp(purpose, "token") == 0 || strcmp(purpose, "bound") == 0))
             return key;
     }
     return NULL;
@@ -107,7 +111,7 @@ say_what_follows(const json_t *answer, const char *kid)
              "until they do.");
     printf("Tokens that it signed fail at every verifier that has fetched the keys again: at most %s s from now "
            "(Cache-Control),\nor when they end, 5 minutes after they were made. Agents are told, and have new ones within 4 minutes. "
-           "Verifiers that were\ngiven the keys as a file need the new ones: ISSUER/.well-known/jwks.json\n",
+           "Verifiers that were\ngiven the keys as a file need the new ones: ISSUER/.well-known/jwks.json, for bound tokens ISSUER/bound/.well-known/jwks.json\n",
            daemon_text(answer, "max_age", "300"));
     if (kid)
         puts("If others may have read the signer's folder, they have all its keys: virtid key revoke --all, and see "
@@ -131,7 +135,8 @@ revoke(const struct cli *cli, const char *kid, bool yes, struct error *err)
         return -1;
     if (cli->json)
         return print_keys(cli, answer, err);
-    printf("Revoked; key '%s' signs tokens\n", daemon_text(answer, "kid", "-"));
+    printf("Revoked; key '%s' signs tokens, '%s' bound ones\n", daemon_text(answer, "kid", "-"),
+           daemon_text(answer, "bound_kid", "-"));
     return 0;
 }
 

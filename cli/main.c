@@ -78,7 +78,8 @@ const struct command command_table[] = {
     { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
       "  --yes                 do not ask\n", cmd_retire },
     { "key list", "", "the signer's keys: purpose, state, age, and what happens next", "", cmd_key_list },
-    { "key rotate", "", "let the next key sign tokens now, not only when its time has come", "", cmd_key_rotate },
+    { "key rotate", "[--bound]", "let the next key sign tokens now, not only when its time has come",
+      "  --bound               that of bound tokens\n", cmd_key_rotate },
     { "key revoke", "KID|--all [--yes]", "a key is in wrong hands: drop it at once, and sign tokens with a new one",
       "  --all                 every key that signs tokens: the signer's folder was read\n"
       "  --yes                 do not ask\n", cmd_key_revoke },
@@ -102,8 +103,9 @@ const struct command command_table[] = {
       "  --restore ask|auto    of a disk that was put back: wait for `virtid accept`, or take it once a day\n",
       cmd_set },
     { "report", "[DOMAIN...]", "run on a host: what would have been done with VMs in mode observe", "", cmd_report },
-    { "audience add", "NAME [--all] [--claim CLAIM]...", "declare an audience for tokens",
+    { "audience add", "NAME [--all] [--bound] [--claim CLAIM]...", "declare an audience for tokens",
       "  --all                 every VM may ask for it (else: virtid set --audience)\n"
+      "  --bound               its tokens count only with a proof over one connection (virtid-agent prove)\n"
       "  --claim CLAIM         repeatable; name, host or labels go into its tokens\n",
       cmd_audience_add },
     { "audience list", "", "declared audiences", "", cmd_audience_list },

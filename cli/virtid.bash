@@ -18,7 +18,7 @@ _virtid()
     elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" =~ ^(host\ (approve|fence|remove)|pool\ set)$ ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json host list 2>/dev/null | grep -o '"name":"[^"]*"' | cut -d'"' -f4)" -- "$cur")
     elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" == "key revoke" ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json key list 2>/dev/null | grep -o '"kid":"[^"]*","purpose":"token"' | cut -d'"' -f4)" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json key list 2>/dev/null | grep -o '"kid":"[^"]*","purpose":"\(token\|bound\)"' | cut -d'"' -f4)" -- "$cur")
     elif [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid "${COMP_WORDS[@]:1:COMP_CWORD-1}" --help 2>/dev/null | grep -o -- '--[a-z-]*')" -- "$cur")
     else

@@ -96,7 +96,7 @@ enum { T0 = 1700000000, DAY = 86400, STEPS = 5 };
 /* After each step: which key signed, which was next, which must never come back. */
 struct turn_acks {
     unsigned done;
-    char active[MINT_KID_MAX + 1], next[MINT_KID_MAX + 1], revoked[MINT_KID_MAX + 1];
+    char active[MINT_KID_MAX + 1], next[MINT_KID_MAX + 1], revoked[MINT_KID_MAX + 1], bound[MINT_KID_MAX + 1];
 };
 
 static void
@@ -120,7 +120,7 @@ do_step(struct signer_keys *keys, unsigned step, struct error *err)
 
     signer_tick(keys, now, now);
     if (step == 2)
-        return signer_rotate(keys, err);
+        return signer_rotate(keys, RING_TOKEN, err);
     if (step == 3)
         return signer_revoke(keys, keys->info.kid, err);
     return keys->trouble.code == ERROR_NONE ? 0 : -1;
@@ -129,11 +129,12 @@ do_step(struct signer_keys *keys, unsigned step, struct error *err)
 static void
 acknowledge(struct turn_acks *a, const struct signer_keys *keys, unsigned step, const char *before)
 {
-    const struct ring_key *next = key_ring_find(&keys->ring, MINT_KEY_NEXT);
+    const struct ring_key *next = key_ring_find(&keys->rings.of[RING_TOKEN], MINT_KEY_NEXT);
 
     if (step == 3)
         strcpy(a->revoked, before);
     strcpy(a->active, keys->info.kid);
+    strcpy(a->bound, keys->info.bound_kid);
     strcpy(a->next, next ? next->kid : "");
     a->done = step + 1;
 }
@@ -171,9 +172,12 @@ turn_check(const char *folder, const void *acks)
     keys_dir(folder, path);
     if (signer_keys_load(path, &keys, &err) < 0)
         fail_msg("%s", err.text);
-    assert_in_range(keys->ring.n, 1, KEY_RING_MAX);
+    assert_in_range(keys->rings.of[RING_TOKEN].n, 1, KEY_RING_MAX);
     if (a->revoked[0])
         assert_false(has_kid(keys, a->revoked));
+    /* Nobody revokes those of bound tokens: what signed is there, as long as its tokens may be. */
+    if (a->done > 0)
+        assert_true(a->bound[0] && strstr(keys->info.bound_jwks, a->bound) != NULL);
     /* What signed is there still, or was revoked by the step that was cut; what signs now was known before, or is
      * the fresh one of that step. */
     if (a->done > 0 && !(a->done == 3 && !has_kid(keys, a->active)) && a->done < STEPS)
@@ -202,7 +206,7 @@ make_old_folder(const char *folder)
     assert_int_equal(signer_keys_load(path, &keys, &err), 0);
     strcpy(old_kid, keys->info.kid);
     snprintf(file, sizeof file, "%s/" SIGNER_FILE_TOKEN, path);
-    assert_int_equal(key_to_pem(keys->token, &pem, &err), 0);
+    assert_int_equal(key_to_pem(keys->signs[RING_TOKEN], &pem, &err), 0);
     assert_int_equal(file_replace(file, pem.data, pem.len, 0600, &err), 0);
     snprintf(file, sizeof file, "%s/" SIGNER_FILE_TOKENS, path);
     assert_int_equal(unlink(file), 0);

@@ -21,7 +21,8 @@
 static void
 age(int64_t seconds)
 {
-    key_ring_shift(&the_mint.keys->ring, -seconds);
+    key_ring_shift(&the_mint.keys->rings.of[RING_TOKEN], -seconds);
+    key_ring_shift(&the_mint.keys->rings.of[RING_BOUND], -seconds);
 }
 
 static const char *
@@ -71,7 +72,7 @@ audit_has(const char *what, const char *who, const char *seen)
 static void
 an_operator_sees_each_key_and_what_comes_next(void **state)
 {
-    static const char *const purposes[] = { "token", "token", "host-ca", "ek-ca", "receipt" };
+    static const char *const purposes[] = { "token", "token", "bound", "bound", "host-ca", "ek-ca", "receipt" };
     CLEANUP(json_decref) json_t *answer = NULL;
     const json_t *keys;
 
@@ -79,18 +80,19 @@ an_operator_sees_each_key_and_what_comes_next(void **state)
     assert_int_equal(api_admin("GET", "/v1/admin/keys", NULL), 200);
     answer = api_answer();
     keys = json_object_get(answer, "keys");
-    assert_int_equal(json_array_size(keys), 5);
-    for (size_t i = 0; i < 5; i++) {
+    assert_int_equal(json_array_size(keys), 7);
+    for (size_t i = 0; i < 7; i++) {
         const json_t *key = json_array_get(keys, i);
 
         assert_string_equal(json_string_value(json_object_get(key, "purpose")), purposes[i]);
         assert_int_equal(strlen(json_string_value(json_object_get(key, "kid"))), MINT_KID_MAX);
         assert_true(json_integer_value(json_object_get(key, "made")) > INT64_C(1000000000000));
-        assert_int_equal(json_object_get(key, "next_at") != NULL, i < 4);
+        assert_int_equal(json_object_get(key, "next_at") != NULL, i < 6);
     }
     assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 0), "next")), "retiring");
     assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 1), "next")), "active");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 2), "next")), "ends");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 2), "next")), "retiring");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 4), "next")), "ends");
     assert_null(strstr(buf_text(&the_api.body), "\"d\""));
 }
 
@@ -138,7 +140,7 @@ a_change_that_was_not_recorded_is_at_the_next_start(void **state)
 
     (void)state;
     age(KEY_PUBLISH_SECONDS);
-    assert_int_equal(mint_keys_rotate(the_mint.client, &keys, &err), 0);
+    assert_int_equal(mint_keys_rotate(the_mint.client, MINT_KEY_TOKEN, &keys, &err), 0);
     assert_false(audit_has("key-rotated", "service", keys.kid));
     api_restart();
     assert_true(audit_has("key-rotated", "service", keys.kid));
@@ -187,7 +189,7 @@ only_keys_that_sign_tokens_are_revoked(void **state)
     (void)state;
     assert_int_equal(api_admin("GET", "/v1/admin/keys", NULL), 200);
     answer = api_answer();
-    ca = json_string_value(json_object_get(json_array_get(json_object_get(answer, "keys"), 2), "kid"));
+    ca = json_string_value(json_object_get(json_array_get(json_object_get(answer, "keys"), 4), "kid"));
     assert_int_equal(api_admin("POST", "/v1/admin/keys/revoke", json_pack("{s:s}", "kid", ca)), 404);
     assert_false(audit_has("key-revoked", "admin uid 0", ca));
     assert_int_equal(api_admin("POST", "/v1/admin/keys/revoke", json_pack("{s:s}", "kid", "")), 400);

@@ -309,6 +309,79 @@ an_audience_must_be_declared_and_allowed(void **state)
     sim_vm_check_token(&vm, &answer, vm.audience, 2);
 }
 
+/* A proof by an agent that names its key, and what the token says of it. */
+static void
+ask_with_key(struct sim_vm *vm, const struct sim_host *h, const char *audience)
+{
+    strcpy(vm->audience, audience);
+    sim_vm_prove(vm, h);
+    vm->p.has_cnf = true;
+    key_point(vm->secret, vm->p.cnf); /* any point */
+    sim_vm_sign(vm, h);
+    assert_int_equal(sim_vm_send(vm, &answer), 200);
+}
+
+static void
+a_bound_audience_gets_bound_tokens_and_no_other_names_the_key(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host h;
+    CLEANUP(sim_vm_clear) struct sim_vm vm;
+    CLEANUP(jwks_free) struct jwks *jwks = NULL;
+    char issuer[300], longest[NAME_AUDIENCE_MAX + 1] = "";
+    struct service *s = &the_api.service;
+    struct token token;
+    struct error err;
+
+    (void)state;
+    sim_host_new(&h, "a.example");
+    sim_vm_enrolled(&vm, 1, SIM_SECRET, &h);
+    memset(longest, 'a', NAME_AUDIENCE_MAX);
+    assert_int_equal(api_admin("POST", "/v1/admin/audiences",
+                               json_pack("{s:s,s:b,s:b}", "name", longest, "all", 1, "bound", 1)),
+                     400);
+    for (int bound = 1; bound >= 0; bound--) {
+        assert_int_equal(api_admin("POST", "/v1/admin/audiences",
+                                   json_pack("{s:s,s:b,s:b}", "name", "db", "all", 1, "bound", bound)),
+                         200);
+        ask_with_key(&vm, &h, "db");
+        snprintf(issuer, sizeof issuer, "%s%s", s->info.issuer, bound ? "/bound" : "");
+        jwks_free(jwks);
+        assert_int_equal(jwks_parse(bound ? s->info.bound_jwks : s->info.jwks,
+                                    strlen(bound ? s->info.bound_jwks : s->info.jwks), &jwks, &err), 0);
+        assert_int_equal(token_verify(answer.token, strlen(answer.token), jwks, issuer, bound ? "pop:db" : "db",
+                                      s->clock_ms() / 1000, &token, &err),
+                         0);
+        assert_int_equal(token.has_jkt, bound);
+        token_clear(&token);
+    }
+    ask_with_key(&vm, &h, "virtid-connect");
+    assert_int_equal(token_verify(answer.token, strlen(answer.token), jwks, s->info.issuer, "virtid-connect",
+                                  s->clock_ms() / 1000, &token, &err),
+                     0);
+    assert_true(token.has_jkt);
+    token_clear(&token);
+}
+
+static void
+an_agent_that_names_no_key_gets_no_bound_token(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host h;
+    CLEANUP(sim_vm_clear) struct sim_vm vm;
+
+    (void)state;
+    sim_host_new(&h, "a.example");
+    sim_vm_enrolled(&vm, 1, SIM_SECRET, &h);
+    assert_int_equal(api_admin("POST", "/v1/admin/audiences",
+                               json_pack("{s:s,s:b,s:b}", "name", "db", "all", 1, "bound", 1)),
+                     200);
+    assert_int_equal(api_admin("GET", "/v1/admin/audiences", NULL), 200);
+    assert_non_null(strstr(buf_text(&the_api.body), "\"bound\":true"));
+    strcpy(vm.audience, "db");
+    sim_vm_prove(&vm, &h);
+    assert_int_equal(sim_vm_send(&vm, &answer), 403);
+    assert_string_equal(the_api.problem, "bound-key");
+}
+
 static void
 the_nonce_of_a_token_is_bound_and_for_later(void **state)
 {
@@ -421,6 +494,8 @@ main(void)
         API_TEST(refusals_of_one_kind_are_one_record_an_hour),
         API_TEST(an_older_secret_is_behind_and_stops_nothing),
         API_TEST(an_audience_must_be_declared_and_allowed),
+        API_TEST(a_bound_audience_gets_bound_tokens_and_no_other_names_the_key),
+        API_TEST(an_agent_that_names_no_key_gets_no_bound_token),
         API_TEST(the_nonce_of_a_token_is_bound_and_for_later),
         API_TEST(the_nonce_of_a_token_fits_a_vm_whose_tpm_nobody_enrolled),
         API_TEST(what_was_answered_is_there_after_a_restart),

@@ -53,7 +53,9 @@ turn(struct key_ring *ring, int64_t now)
     for (enum ring_move move; (move = due(ring, now)) != RING_STAYS;) {
         CLEANUP(key_free) struct key *key = new_key();
 
-        if (move == RING_DROPS)
+        if (move == RING_BEGINS)
+            made++, assert_int_equal(key_ring_begin(key, now, ring, &err), 0);
+        else if (move == RING_DROPS)
             key_ring_drop(ring, now);
         else if (move == RING_ROTATES)
             assert_int_equal(key_ring_rotate(ring, now, &err), 0);
@@ -277,21 +279,19 @@ no_time_is_before_the_first(void **state)
 }
 
 static struct buf
-encoded(const struct key_ring *ring)
+encoded(const struct key_rings *rings)
 {
     struct buf bytes = BUF(KEY_RING_BYTES_MAX);
 
-    assert_int_equal(key_ring_encode(ring, 7, &bytes, &err), 0);
+    assert_int_equal(key_rings_encode(rings, 7, &bytes, &err), 0);
     return bytes;
 }
 
-static void
-a_full_ring_goes_through_its_bytes_and_back(void **state)
+static struct key_ring
+full_ring(void)
 {
-    struct key_ring ring = new_ring(), again;
-    uint64_t seq;
+    struct key_ring ring = new_ring();
 
-    (void)state;
     while (ring.n < KEY_RING_MAX) {
         CLEANUP(key_free) struct key *key = new_key();
         struct key_ring one;
@@ -300,52 +300,88 @@ a_full_ring_goes_through_its_bytes_and_back(void **state)
         one.keys[0].state = ring.n == 1 ? MINT_KEY_NEXT : MINT_KEY_RETIRING;
         ring.keys[ring.n++] = one.keys[0];
     }
-    {
-        CLEANUP(buf_clear) struct buf bytes = encoded(&ring);
+    return ring;
+}
 
-        assert_int_equal(key_ring_decode(bytes.data, bytes.len, &again, &seq, &err), 0);
-        assert_int_equal(seq, 7);
-        assert_int_equal(again.n, ring.n);
-        for (size_t i = 0; i < ring.n; i++) {
-            assert_string_equal(again.keys[i].kid, ring.keys[i].kid);
-            assert_memory_equal(again.keys[i].scalar, ring.keys[i].scalar, KEY_PRIVATE_LEN);
-            assert_int_equal(again.keys[i].state, ring.keys[i].state);
-            assert_int_equal(again.keys[i].made, ring.keys[i].made);
-            assert_int_equal(again.keys[i].since, ring.keys[i].since);
-        }
-        for (size_t len = 0; len < bytes.len; len++)
-            assert_int_equal(key_ring_decode(bytes.data, len, &again, &seq, &err), -1);
+static void
+assert_same(const struct key_ring *a, const struct key_ring *b)
+{
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        assert_string_equal(a->keys[i].kid, b->keys[i].kid);
+        assert_memory_equal(a->keys[i].scalar, b->keys[i].scalar, KEY_PRIVATE_LEN);
+        assert_int_equal(a->keys[i].state, b->keys[i].state);
+        assert_int_equal(a->keys[i].made, b->keys[i].made);
+        assert_int_equal(a->keys[i].since, b->keys[i].since);
     }
-    assert_int_equal(key_ring_publish(&ring, NULL, T0, &err), -1);
-    assert_int_equal(due(&ring, T0 + 2), RING_STAYS); /* full */
+}
+
+static void
+full_rings_go_through_their_bytes_and_back(void **state)
+{
+    struct key_rings rings = { .of = { full_ring(), full_ring() } }, again;
+    uint64_t seq;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(buf_clear) struct buf bytes = encoded(&rings);
+
+        assert_int_equal(key_rings_decode(bytes.data, bytes.len, &again, &seq, &err), 0);
+        assert_int_equal(seq, 7);
+        assert_same(&again.of[RING_TOKEN], &rings.of[RING_TOKEN]);
+        assert_same(&again.of[RING_BOUND], &rings.of[RING_BOUND]);
+        for (size_t len = 0; len < bytes.len; len++)
+            assert_int_equal(key_rings_decode(bytes.data, len, &again, &seq, &err), -1);
+        rings.of[RING_BOUND].n = 0; /* as an earlier version wrote it */
+    }
+    assert_int_equal(key_ring_publish(&rings.of[RING_TOKEN], NULL, T0, &err), -1);
+    assert_int_equal(due(&rings.of[RING_TOKEN], T0 + 2), RING_STAYS); /* full */
+}
+
+static void
+a_ring_without_keys_begins_and_signs_at_once(void **state)
+{
+    struct key_ring ring = { .n = 0 };
+
+    (void)state;
+    assert_int_equal(due(&ring, T0), RING_BEGINS);
+    assert_int_equal(turn(&ring, T0), 2);
+    assert_int_equal(key_ring_find(&ring, MINT_KEY_ACTIVE)->since, T0);
+    assert_non_null(key_ring_find(&ring, MINT_KEY_NEXT));
 }
 
 static void
 what_is_no_ring_is_not_read(void **state)
 {
-    struct key_ring good = new_ring(), bad, ret;
+    struct key_rings good = { .of = { new_ring(), new_ring() } }, ret;
     uint64_t seq;
 
     (void)state;
-    turn(&good, T0);
-    for (int i = 0; i < 6; i++) {
+    turn(&good.of[RING_TOKEN], T0);
+    turn(&good.of[RING_BOUND], T0);
+    for (int i = 0; i < 16; i++) {
         CLEANUP(buf_clear) struct buf bytes = BUF(KEY_RING_BYTES_MAX);
+        struct key_rings rings = good;
+        struct key_ring *bad = &rings.of[i % 2];
 
-        bad = good;
-        if (i == 0)
-            bad.keys[1].state = MINT_KEY_ACTIVE; /* two that sign */
-        else if (i == 1)
-            bad.keys[0].state = MINT_KEY_NEXT; /* none */
-        else if (i == 2)
-            memcpy(bad.keys[1].scalar, bad.keys[0].scalar, KEY_PRIVATE_LEN); /* the same twice */
-        else if (i == 3)
-            memset(bad.keys[1].scalar, 0, KEY_PRIVATE_LEN);
-        else if (i == 4)
-            bad.keys[1].purpose = MINT_KEY_RECEIPT;
-        else
-            bad.keys[1].since = -1;
-        assert_int_equal(key_ring_encode(&bad, 1, &bytes, &err), 0);
-        assert_int_equal(key_ring_decode(bytes.data, bytes.len, &ret, &seq, &err), -1);
+        if (i / 2 == 0)
+            bad->keys[1].state = MINT_KEY_ACTIVE; /* two that sign */
+        else if (i / 2 == 1)
+            bad->keys[0].state = MINT_KEY_NEXT; /* none */
+        else if (i / 2 == 2)
+            memcpy(bad->keys[1].scalar, bad->keys[0].scalar, KEY_PRIVATE_LEN); /* the same twice */
+        else if (i / 2 == 3)
+            memset(bad->keys[1].scalar, 0, KEY_PRIVATE_LEN);
+        else if (i / 2 == 4)
+            bad->keys[1].since = -1;
+        else if (i / 2 == 5) /* the same for both kinds */
+            memcpy(bad->keys[0].scalar, rings.of[1 - i % 2].keys[1].scalar, KEY_PRIVATE_LEN);
+        else if (i / 2 == 6)
+            rings.of[RING_TOKEN].n = 0;
+        assert_int_equal(key_rings_encode(&rings, 1, &bytes, &err), 0);
+        if (i / 2 == 7) /* the first key's purpose, behind label, number and count */
+            bytes.data[2 + strlen("virtid-keys-1") + 2 + 8 + 2 + 1 + 2] = MINT_KEY_RECEIPT;
+        assert_int_equal(key_rings_decode(bytes.data, bytes.len, &ret, &seq, &err), -1);
         assert_int_equal(err.code, ERROR_INPUT);
     }
 }
@@ -366,7 +402,8 @@ main(void)
         cmocka_unit_test(a_clock_that_is_set_ages_no_key),
         cmocka_unit_test(a_clock_that_was_wrong_at_a_start_costs_one_key_at_most),
         cmocka_unit_test(no_time_is_before_the_first),
-        cmocka_unit_test(a_full_ring_goes_through_its_bytes_and_back),
+        cmocka_unit_test(full_rings_go_through_their_bytes_and_back),
+        cmocka_unit_test(a_ring_without_keys_begins_and_signs_at_once),
         cmocka_unit_test(what_is_no_ring_is_not_read),
     };
 

@@ -165,6 +165,51 @@ claims_that_no_audience_lists_stay_out(void **state)
     token_clear(&token);
 }
 
+/* Its issuer, audience and key are others: whoever looks at one of them alone refuses it as a bearer token. */
+static void
+a_bound_token_is_of_an_issuer_of_its_own(void **state)
+{
+    struct mint_token_request request = mint_fixture_request();
+    struct identity_row row = mint_fixture_row();
+    CLEANUP(buf_clear) struct buf sealed = BUF(ROW_MAX), text = BUF(MINT_TOKEN_MAX);
+    CLEANUP(jwks_free) struct jwks *bearer = NULL, *bound = NULL;
+    char issuer[300], audience[300];
+    uint8_t mac[ROW_MAC_LEN];
+    struct mint_info info;
+    struct token token;
+
+    (void)state;
+    request.flags |= MINT_BOUND;
+    request.has_cnf = true;
+    memset(request.cnf, 0x5a, sizeof request.cnf);
+    snprintf(issuer, sizeof issuer, "%s/bound", the_mint.info.issuer);
+    snprintf(audience, sizeof audience, "pop:%s", request.audience);
+    mint_fixture_seal(&row, &sealed, mac);
+    assert_int_equal(mint_token(the_mint.client, sealed.data, sealed.len, mac, &request, &text, &the_mint.err), 0);
+    assert_int_equal(mint_ask_info(the_mint.client, &info, &the_mint.err), 0);
+    assert_int_equal(jwks_parse(info.bound_jwks, strlen(info.bound_jwks), &bound, &the_mint.err), 0);
+    assert_int_equal(jwks_parse(info.jwks, strlen(info.jwks), &bearer, &the_mint.err), 0);
+    assert_int_equal(token_verify((char *)text.data, text.len, bound, issuer, audience, the_mint.now, &token,
+                                  &the_mint.err),
+                     0);
+    assert_true(token.has_jkt);
+    assert_memory_equal(token.jkt, request.cnf, sizeof token.jkt);
+    assert_string_equal(token.kid, info.bound_kid);
+    token_clear(&token);
+    assert_int_equal(token_verify((char *)text.data, text.len, bearer, issuer, audience, the_mint.now, &token,
+                                  &the_mint.err),
+                     -1);
+    assert_string_equal(the_mint.err.problem, "token-key");
+    assert_int_equal(token_verify((char *)text.data, text.len, bound, info.issuer, audience, the_mint.now, &token,
+                                  &the_mint.err),
+                     -1);
+    assert_string_equal(the_mint.err.problem, "token-issuer");
+    assert_int_equal(token_verify((char *)text.data, text.len, bound, issuer, request.audience, the_mint.now, &token,
+                                  &the_mint.err),
+                     -1);
+    assert_string_equal(the_mint.err.problem, "token-audience");
+}
+
 static void
 assert_no_token(const struct identity_row *row,
                 const struct mint_token_request *request)
@@ -229,6 +274,9 @@ no_token_for_another_time_or_a_bad_audience(void **state)
     r = request, r.now += 120, assert_no_token(&row, &r);
     r = request, r.now -= 120, assert_no_token(&row, &r);
     r = request, strcpy(r.audience, "pop:db"), assert_no_token(&row, &r);
+    r = request, r.flags = MINT_BOUND, assert_no_token(&row, &r); /* it names no key */
+    r = request, r.flags = MINT_BOUND, r.has_cnf = true;
+    memset(r.audience, 'a', NAME_BOUND_MAX + 1), assert_no_token(&row, &r);
     r = request, strcpy(r.audience, "two words"), assert_no_token(&row, &r);
     r = request, r.flags = 0x80, assert_no_token(&row, &r);
 }
@@ -312,6 +360,7 @@ main(void)
         cmocka_unit_test(the_mac_key_macs_nothing_but_rows),
         cmocka_unit_test(a_token_says_what_the_row_says),
         cmocka_unit_test(claims_that_no_audience_lists_stay_out),
+        cmocka_unit_test(a_bound_token_is_of_an_issuer_of_its_own),
         cmocka_unit_test(no_token_below_the_floor_or_without_lease),
         cmocka_unit_test(fresh_is_said_only_of_a_row_that_has_stepped_in_its_epoch),
         cmocka_unit_test(no_token_for_another_time_or_a_bad_audience),

@@ -333,6 +333,25 @@ keys_and_discovery_are_static_documents_with_an_etag(void **state)
 }
 
 static void
+the_bound_issuer_has_documents_of_its_own(void **state)
+{
+    CLEANUP(json_decref) json_t *discovery = NULL;
+    char expected[NAME_ISSUER_MAX + 60];
+
+    (void)state;
+    assert_int_equal(api_ask_raw(ON_PUBLIC, "GET", "/bound/.well-known/jwks.json", NULL, 0, NULL, 0), 200);
+    assert_non_null(strstr(buf_text(&the_api.body), the_api.service.info.bound_kid));
+    assert_null(strstr(buf_text(&the_api.body), the_api.service.info.kid));
+    assert_non_null(strstr(the_api.headers, "ETag: "));
+    assert_int_equal(api_ask_raw(ON_PUBLIC, "GET", "/bound/.well-known/openid-configuration", NULL, 0, NULL, 0), 200);
+    discovery = api_answer();
+    snprintf(expected, sizeof expected, "%s/bound", the_mint.info.issuer);
+    assert_string_equal(json_string_value(json_object_get(discovery, "issuer")), expected);
+    snprintf(expected, sizeof expected, "%s/bound/.well-known/jwks.json", the_mint.info.issuer);
+    assert_string_equal(json_string_value(json_object_get(discovery, "jwks_uri")), expected);
+}
+
+static void
 the_audit_tells_who_did_what_and_its_chain_holds(void **state)
 {
     CLEANUP(sim_host_clear) struct sim_host h;
@@ -391,6 +410,7 @@ main(void)
         API_TEST(every_body_is_bounded_and_strict),
         API_TEST(strangers_and_guests_are_told_no_detail),
         API_TEST(keys_and_discovery_are_static_documents_with_an_etag),
+        API_TEST(the_bound_issuer_has_documents_of_its_own),
         API_TEST(the_audit_tells_who_did_what_and_its_chain_holds),
         API_TEST(lists_show_hosts_vms_and_steps),
     };

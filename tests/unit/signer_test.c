@@ -119,14 +119,12 @@ one_key_for_two_purposes_is_not_used(void **state)
     (void)state;
     snprintf(receipt_path, sizeof receipt_path, "%s/%s", the_mint.key_dir,
              SIGNER_FILE_RECEIPT);
-    assert_int_equal(key_to_pem(the_mint.keys->token, &token, &the_mint.err), 0);
+    assert_int_equal(key_to_pem(the_mint.keys->signs[RING_TOKEN], &token, &the_mint.err), 0);
     assert_int_equal(file_read(receipt_path, &receipt, &the_mint.err), 0);
-    assert_int_equal(
-        file_replace(receipt_path, token.data, token.len, 0600, &the_mint.err), 0);
+    assert_int_equal(file_replace(receipt_path, token.data, token.len, 0600, &the_mint.err), 0);
     assert_int_equal(signer_keys_load(the_mint.key_dir, &again, &the_mint.err), -1);
     assert_int_equal(the_mint.err.code, ERROR_DENIED);
-    assert_int_equal(
-        file_replace(receipt_path, receipt.data, receipt.len, 0600, &the_mint.err), 0);
+    assert_int_equal(file_replace(receipt_path, receipt.data, receipt.len, 0600, &the_mint.err), 0);
 }
 
 /* A folder without signer.conf is a broken init: nothing is loaded. */
@@ -154,7 +152,7 @@ assert_not_in(const struct buf *answer, const uint8_t *secret, size_t len)
 static void
 no_answer_holds_a_private_key(void **state)
 {
-    const struct key *all[] = { the_mint.keys->token, the_mint.keys->host_ca,
+    const struct key *all[] = { the_mint.keys->signs[RING_TOKEN], the_mint.keys->host_ca,
                                 the_mint.keys->ek_ca, the_mint.keys->receipt };
     const struct secret *masters[] = { the_mint.keys->nonce, the_mint.keys->activate,
                                        the_mint.keys->row };
@@ -167,8 +165,7 @@ no_answer_holds_a_private_key(void **state)
 
     (void)state;
     assert_int_equal(mint_info_encode(&the_mint.info, &all_answers, &the_mint.err), 0);
-    assert_int_equal(mint_receipt(the_mint.client, "r", 1, &all_answers, &the_mint.err),
-                     0);
+    assert_int_equal(mint_receipt(the_mint.client, "r", 1, &all_answers, &the_mint.err), 0);
     mint_fixture_seal(&row, &sealed, mac);
     buf_add(&all_answers, mac, sizeof mac);
     assert_int_equal(mint_token(the_mint.client, sealed.data, sealed.len, mac, &request,
@@ -184,8 +181,11 @@ no_answer_holds_a_private_key(void **state)
     buf_add(&all_answers, subkey, sizeof subkey);
     assert_int_equal(mint_keys(the_mint.client, &keys, &the_mint.err), 0);
     assert_int_equal(mint_keys_encode(&keys, &all_answers, &the_mint.err), 0);
-    for (size_t i = 0; i < the_mint.keys->ring.n; i++)
-        assert_not_in(&all_answers, the_mint.keys->ring.keys[i].scalar, KEY_PRIVATE_LEN);
+    for (size_t k = 0; k < KEY_RINGS; k++) {
+        assert_int_equal(the_mint.keys->rings.of[k].n, 2);
+        for (size_t i = 0; i < the_mint.keys->rings.of[k].n; i++)
+            assert_not_in(&all_answers, the_mint.keys->rings.of[k].keys[i].scalar, KEY_PRIVATE_LEN);
+    }
     for (size_t i = 0; i < 4; i++) {
         key_private(all[i], scalar);
         assert_not_in(&all_answers, scalar, sizeof scalar);
@@ -210,14 +210,9 @@ each_certificate_is_of_its_kind_and_no_other(void **state)
     (void)state;
     assert_int_equal(key_generate(&key, &the_mint.err), 0);
     key_point(key, point);
-    assert_int_equal(
-        mint_certify_server(the_mint.client, point, &certs[0], &the_mint.err), 0);
-    assert_int_equal(mint_certify_host_tls(the_mint.client, "one.example", point,
-                                           &certs[1], &the_mint.err),
-                     0);
-    assert_int_equal(mint_certify_host_proof(the_mint.client, "one.example", point,
-                                             &certs[2], &the_mint.err),
-                     0);
+    assert_int_equal(mint_certify_server(the_mint.client, point, &certs[0], &the_mint.err), 0);
+    assert_int_equal(mint_certify_host_tls(the_mint.client, "one.example", point, &certs[1], &the_mint.err), 0);
+    assert_int_equal(mint_certify_host_proof(the_mint.client, "one.example", point, &certs[2], &the_mint.err), 0);
     for (size_t c = 0; c < 3; c++) {
         for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             int rc = x509_verify(certs[c].data, certs[c].len, kinds[k], cas, 1,
@@ -247,11 +242,8 @@ an_ek_certificate_is_by_the_ek_ca_alone(void **state)
     for (size_t i = 0; i < 2; i++) {
         CLEANUP(buf_clear) struct buf cert = BUF(MINT_CERT_MAX);
 
-        assert_int_equal(
-            mint_certify_ek(the_mint.client, &uuid, &eks[i], &cert, &the_mint.err), 0);
-        assert_int_equal(x509_verify(cert.data, cert.len, X509_EK, &ek_ca, 1,
-                                     the_mint.now, &said, &the_mint.err),
-                         0);
+        assert_int_equal(mint_certify_ek(the_mint.client, &uuid, &eks[i], &cert, &the_mint.err), 0);
+        assert_int_equal(x509_verify(cert.data, cert.len, X509_EK, &ek_ca, 1, the_mint.now, &said, &the_mint.err), 0);
         assert_int_equal(x509_verify(cert.data, cert.len, X509_EK, &host_ca, 1,
                                      the_mint.now, &said, &the_mint.err),
                          -1);
@@ -319,53 +311,67 @@ a_subject_key_off_the_curve_is_refused(void **state)
     (void)state;
     memcpy(point, the_mint.info.receipt_point, sizeof point);
     point[40] ^= 1;
-    assert_int_equal(
-        mint_certify_host_tls(the_mint.client, "one", point, &cert, &the_mint.err), -1);
+    assert_int_equal(mint_certify_host_tls(the_mint.client, "one", point, &cert, &the_mint.err), -1);
     assert_int_equal(cert.len, 0);
+}
+
+/* What a key of the signer has signed: the last 64 bytes, or of a token those behind its last dot. */
+struct signed_bytes {
+    const uint8_t *bytes;
+    size_t len;
+    uint8_t signature[64];
+};
+
+static struct signed_bytes
+of_token(struct buf *into, uint8_t flags)
+{
+    struct mint_token_request request = mint_fixture_request();
+    CLEANUP(buf_clear) struct buf sealed = BUF(ROW_MAX);
+    struct identity_row row = mint_fixture_row();
+    struct signed_bytes made = { .bytes = NULL };
+    uint8_t mac[ROW_MAC_LEN];
+    const char *dot;
+    size_t len;
+
+    request.flags |= flags;
+    request.has_cnf = true;
+    mint_fixture_seal(&row, &sealed, mac);
+    assert_int_equal(mint_token(the_mint.client, sealed.data, sealed.len, mac, &request, into, &the_mint.err), 0);
+    dot = memrchr(into->data, '.', into->len);
+    made.bytes = into->data;
+    made.len = (size_t)(dot - (const char *)into->data);
+    assert_int_equal(b64url_decode(dot + 1, into->len - made.len - 1, made.signature, 64, &len, &the_mint.err), 0);
+    return made;
+}
+
+static struct signed_bytes
+of_bytes(const uint8_t *bytes, size_t len)
+{
+    struct signed_bytes made = { .bytes = bytes, .len = len - 64 };
+
+    memcpy(made.signature, bytes + made.len, 64);
+    return made;
 }
 
 static void
 each_key_verifies_its_own_signatures_only(void **state)
 {
-    CLEANUP(buf_clear)
-    struct buf sealed = BUF(ROW_MAX), token = BUF(MINT_TOKEN_MAX),
-               receipt = BUF(MINT_RECEIPT_MAX);
-    const struct key *verifiers[] = { the_mint.keys->token, the_mint.keys->receipt,
-                                      the_mint.keys->host_ca, the_mint.keys->ek_ca };
-    struct {
-        const uint8_t *bytes;
-        size_t len;
-        uint8_t signature[64];
-    } made[3];
-    struct mint_token_request request = mint_fixture_request();
-    struct identity_row row = mint_fixture_row();
-    uint8_t mac[ROW_MAC_LEN];
-    const char *dot;
-    size_t len;
+    CLEANUP(buf_clear) struct buf token = BUF(MINT_TOKEN_MAX), bound = BUF(MINT_TOKEN_MAX),
+                                  receipt = BUF(MINT_RECEIPT_MAX);
+    const struct key *verifiers[] = { the_mint.keys->signs[RING_TOKEN], the_mint.keys->receipt,
+                                      the_mint.keys->host_ca, the_mint.keys->signs[RING_BOUND],
+                                      the_mint.keys->ek_ca };
+    struct signed_bytes made[4];
 
     (void)state;
-    mint_fixture_seal(&row, &sealed, mac);
-    assert_int_equal(mint_token(the_mint.client, sealed.data, sealed.len, mac, &request,
-                                &token, &the_mint.err),
-                     0);
-    dot = memrchr(token.data, '.', token.len);
-    made[0].bytes = token.data;
-    made[0].len = (size_t)(dot - (const char *)token.data);
-    assert_int_equal(b64url_decode(dot + 1, token.len - made[0].len - 1,
-                                   made[0].signature, 64, &len, &the_mint.err),
-                     0);
-    assert_int_equal(
-        mint_receipt(the_mint.client, "record", 6, &receipt, &the_mint.err), 0);
-    made[1].bytes = receipt.data;
-    made[1].len = receipt.len - 64;
-    memcpy(made[1].signature, receipt.data + made[1].len, 64);
-    made[2].bytes = the_mint.info.bundle;
-    made[2].len = the_mint.info.bundle_len - 64;
-    memcpy(made[2].signature, the_mint.info.bundle + made[2].len, 64);
-    for (size_t m = 0; m < 3; m++) {
-        for (size_t v = 0; v < 4; v++)
-            assert_int_equal(key_verify(verifiers[v], made[m].bytes, made[m].len,
-                                        made[m].signature, &the_mint.err),
+    assert_int_equal(mint_receipt(the_mint.client, "record", 6, &receipt, &the_mint.err), 0);
+    made[0] = of_token(&token, 0);
+    made[1] = of_bytes(receipt.data, receipt.len);
+    made[2] = of_bytes(the_mint.info.bundle, the_mint.info.bundle_len);
+    made[3] = of_token(&bound, MINT_BOUND);
+    for (size_t m = 0; m < 4; m++) {
+        for (size_t v = 0; v < 5; v++)
+            assert_int_equal(key_verify(verifiers[v], made[m].bytes, made[m].len, made[m].signature, &the_mint.err),
                              m == v ? 0 : -1);
     }
 }
@@ -376,9 +382,7 @@ the_bundle_is_accepted_by_a_guest(void **state)
     struct bundle bundle;
 
     (void)state;
-    assert_int_equal(bundle_accept(NULL, the_mint.info.bundle, the_mint.info.bundle_len,
-                                   &bundle, &the_mint.err),
-                     0);
+    assert_int_equal(bundle_accept(NULL, the_mint.info.bundle, the_mint.info.bundle_len, &bundle, &the_mint.err), 0);
     assert_int_equal(bundle.serial, 1);
     assert_string_equal(bundle.guest_listener, "id.example.test:8445");
     assert_string_equal(bundle.issuer, the_mint.info.issuer);
@@ -409,7 +413,7 @@ unknown_operations_and_trailing_bytes_are_refused(void **state)
     for (unsigned op = 0; op < 256; op++) {
         uint8_t packet[4] = { 0, 1, (uint8_t)op, 0 };
 
-        if (op != MINT_INFO && op != MINT_KEYS && op != MINT_ROTATE)
+        if (op != MINT_INFO && op != MINT_KEYS)
             assert_int_equal(mint_fixture_ask(packet, 3), ERROR_INPUT);
         assert_int_equal(mint_fixture_ask(packet, 4), ERROR_INPUT);
     }
@@ -526,12 +530,8 @@ the_program_does_all_of_it_behind_its_filter(void **state)
     assert_true(is_filtered(pid));
     mint_fixture_eks(&rsa, &p384);
     assert_int_equal(mint_row_seal(real, &row, &sealed, mac, &the_mint.err), 0);
-    assert_int_equal(
-        mint_token(real, sealed.data, sealed.len, mac, &request, &token, &the_mint.err),
-        0);
-    assert_int_equal(
-        mint_certify_server(real, the_mint.info.receipt_point, &cert, &the_mint.err),
-        0);
+    assert_int_equal(mint_token(real, sealed.data, sealed.len, mac, &request, &token, &the_mint.err), 0);
+    assert_int_equal(mint_certify_server(real, the_mint.info.receipt_point, &cert, &the_mint.err), 0);
     assert_int_equal(mint_certify_ek(real, &row.uuid, &rsa, &cert, &the_mint.err), 0);
     assert_int_equal(mint_certify_ek(real, &row.uuid, &p384, &cert, &the_mint.err), 0);
     assert_int_equal(mint_subkey(real, MINT_PURPOSE_ACTIVATE,

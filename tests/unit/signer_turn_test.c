@@ -48,7 +48,7 @@ assert_published(size_t n)
 
     assert_int_equal(jwks_parse(keys->info.jwks, strlen(keys->info.jwks), &jwks, &the_mint.err), 0);
     assert_int_equal(jwks_count(jwks), n);
-    assert_int_equal(keys->ring.n, n);
+    assert_int_equal(keys->rings.of[RING_TOKEN].n, n);
     assert_non_null(strstr(keys->info.jwks, keys->info.kid));
 }
 
@@ -56,14 +56,14 @@ assert_published(size_t n)
 static int
 fresh_folder(void **state)
 {
-    struct key_ring ring;
+    struct key_rings rings = { 0 };
     CLEANUP(key_free) struct key *key = NULL;
     CLEANUP(fd_close) int dir = open(the_mint.key_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     (void)state;
     t0 = 1700000000;
-    if (dir < 0 || key_generate(&key, &the_mint.err) < 0 || key_ring_begin(key, t0, &ring, &the_mint.err) < 0 ||
-        key_file_make(dir, SIGNER_FILE_TOKENS, &ring, &the_mint.err) < 0)
+    if (dir < 0 || key_generate(&key, &the_mint.err) < 0 || key_ring_begin(key, t0, &rings.of[RING_TOKEN], &the_mint.err) < 0 ||
+        key_file_make(dir, SIGNER_FILE_TOKENS, &rings, &the_mint.err) < 0)
         return -1;
     load();
     return 0;
@@ -145,7 +145,7 @@ no_byte_of_a_key_that_is_gone_is_left(void **state)
     char path[128];
 
     (void)state;
-    memcpy(first, keys->ring.keys[0].scalar, sizeof first);
+    memcpy(first, keys->rings.of[RING_TOKEN].keys[0].scalar, sizeof first);
     snprintf(path, sizeof path, "%s/%s", the_mint.key_dir, SIGNER_FILE_TOKENS);
     tick(0);
     assert_int_equal(file_read(path, &bytes, &the_mint.err), 0);
@@ -202,10 +202,10 @@ a_clock_steered_in_small_steps_is_believed(void **state)
 
     (void)state;
     tick(0);
-    since = keys->ring.keys[0].since;
+    since = keys->rings.of[RING_TOKEN].keys[0].since;
     for (int i = 1; i < 20; i++)
         signer_tick(keys, t0 + 10 * i, passed0 + 9 * i);
-    assert_int_equal(keys->ring.keys[0].since, since);
+    assert_int_equal(keys->rings.of[RING_TOKEN].keys[0].since, since);
 }
 
 static void
@@ -220,13 +220,13 @@ the_key_of_an_earlier_version_goes_on(void **state)
     strcpy(kid, keys->info.kid);
     snprintf(old, sizeof old, "%s/%s", the_mint.key_dir, SIGNER_FILE_TOKEN);
     snprintf(tokens, sizeof tokens, "%s/%s", the_mint.key_dir, SIGNER_FILE_TOKENS);
-    assert_int_equal(key_to_pem(keys->token, &pem, &the_mint.err), 0);
+    assert_int_equal(key_to_pem(keys->signs[RING_TOKEN], &pem, &the_mint.err), 0);
     assert_int_equal(file_replace(old, pem.data, pem.len, 0600, &the_mint.err), 0);
     assert_int_equal(utimensat(AT_FDCWD, old, times, 0), 0);
     assert_int_equal(unlink(tokens), 0);
     load();
     assert_string_equal(keys->info.kid, kid);
-    assert_int_equal(keys->ring.keys[0].made, 1690000000); /* as old as the file */
+    assert_int_equal(keys->rings.of[RING_TOKEN].keys[0].made, 1690000000); /* as old as the file */
     assert_int_equal(stat(tokens, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_int_equal(access(old, F_OK), -1);
@@ -283,8 +283,8 @@ a_key_published_in_a_cut_change_is_published_anew(void **state)
     spoil(KEY_SLOT_LEN + 100);
     load();
     tick(DAY);
-    assert_int_equal(key_ring_find(&keys->ring, MINT_KEY_NEXT)->since, t0 + DAY);
-    assert_int_equal(signer_rotate(keys, &the_mint.err), -1);
+    assert_int_equal(key_ring_find(&keys->rings.of[RING_TOKEN], MINT_KEY_NEXT)->since, t0 + DAY);
+    assert_int_equal(signer_rotate(keys, RING_TOKEN, &the_mint.err), -1);
     assert_string_equal(the_mint.err.problem, "key-young");
 }
 
@@ -302,7 +302,7 @@ a_disk_that_fails_changes_nothing_and_is_tried_again(void **state)
     tick(30 * DAY);
     assert_int_not_equal(keys->trouble.code, ERROR_NONE);
     assert_string_equal(keys->info.jwks, jwks);
-    assert_int_equal(signer_rotate(keys, &the_mint.err), -1);
+    assert_int_equal(signer_rotate(keys, RING_TOKEN, &the_mint.err), -1);
     assert_int_equal(signer_revoke(keys, "", &the_mint.err), -1);
     assert_string_equal(keys->info.jwks, jwks);
     close(keys->file.fd);
@@ -322,7 +322,7 @@ an_operator_turns_it_and_revokes(void **state)
     tick(0);
     strcpy(first, keys->info.kid);
     tick(KEY_PUBLISH_SECONDS);
-    assert_int_equal(signer_rotate(keys, &the_mint.err), 0);
+    assert_int_equal(signer_rotate(keys, RING_TOKEN, &the_mint.err), 0);
     assert_published(3); /* with the one after it */
     strcpy(second, keys->info.kid);
     assert_int_equal(signer_revoke(keys, second, &the_mint.err), 0);
@@ -335,13 +335,57 @@ an_operator_turns_it_and_revokes(void **state)
     load();
     assert_published(2);
     assert_int_equal(signer_key_list(keys, &list, &the_mint.err), 0);
-    assert_int_equal(list.n, 5);
+    assert_int_equal(list.n, 7);
     assert_string_equal(list.kid, keys->info.kid);
-    for (size_t i = 2; i < list.n; i++) {
-        assert_int_equal(list.keys[i].purpose, MINT_KEY_HOST_CA + i - 2);
+    assert_string_equal(list.bound_kid, keys->info.bound_kid);
+    assert_int_equal(list.keys[1].purpose, MINT_KEY_TOKEN);
+    assert_int_equal(list.keys[2].purpose, MINT_KEY_BOUND);
+    assert_int_equal(list.keys[3].purpose, MINT_KEY_BOUND);
+    for (size_t i = 4; i < list.n; i++) {
+        assert_int_equal(list.keys[i].purpose, MINT_KEY_HOST_CA + i - 4);
         assert_int_equal(signer_revoke(keys, list.keys[i].kid, &the_mint.err), -1);
         assert_int_equal(the_mint.err.code, ERROR_MISSING);
     }
+}
+
+/* The folder is as an earlier version made it: no bound key is in it. */
+static void
+keys_of_bound_tokens_begin_turn_and_are_revoked_beside_the_others(void **state)
+{
+    char first[MINT_KID_MAX + 1], second[MINT_KID_MAX + 1], token[MINT_KID_MAX + 1];
+
+    (void)state;
+    assert_string_equal(keys->info.bound_kid, "");
+    assert_null(keys->signs[RING_BOUND]);
+    tick(0);
+    assert_int_equal(keys->rings.of[RING_BOUND].n, 2);
+    strcpy(first, keys->info.bound_kid);
+    strcpy(token, keys->info.kid);
+    assert_non_null(strstr(keys->info.bound_jwks, first));
+    assert_null(strstr(keys->info.jwks, first)); /* nobody takes one kind for the other */
+    assert_null(strstr(keys->info.bound_jwks, token));
+    load();
+    assert_string_equal(keys->info.bound_kid, first);
+    tick(5);
+    assert_int_equal(signer_rotate(keys, RING_BOUND, &the_mint.err), -1);
+    assert_string_equal(the_mint.err.problem, "key-young");
+    tick(KEY_PUBLISH_SECONDS);
+    assert_int_equal(signer_rotate(keys, RING_BOUND, &the_mint.err), 0);
+    assert_string_not_equal(keys->info.bound_kid, first);
+    assert_non_null(strstr(keys->info.bound_jwks, first));
+    assert_string_equal(keys->info.kid, token);
+    strcpy(second, keys->info.bound_kid);
+    assert_int_equal(signer_revoke(keys, second, &the_mint.err), 0);
+    assert_null(strstr(keys->info.bound_jwks, second));
+    assert_string_not_equal(keys->info.bound_kid, second);
+    assert_string_equal(keys->info.kid, token);
+    tick(40 * DAY); /* by time */
+    assert_string_not_equal(keys->info.kid, token);
+    assert_null(strstr(keys->info.bound_jwks, first));
+    strcpy(second, keys->info.bound_kid);
+    assert_int_equal(signer_revoke(keys, "", &the_mint.err), 0);
+    assert_null(strstr(keys->info.bound_jwks, second));
+    assert_int_equal(keys->rings.of[RING_BOUND].n, 2);
 }
 
 int
@@ -361,6 +405,7 @@ main(void)
         IN_FOLDER(a_key_published_in_a_cut_change_is_published_anew),
         IN_FOLDER(a_disk_that_fails_changes_nothing_and_is_tried_again),
         IN_FOLDER(an_operator_turns_it_and_revokes),
+        IN_FOLDER(keys_of_bound_tokens_begin_turn_and_are_revoked_beside_the_others),
     };
 
     return cmocka_run_group_tests_name("signer_turn", tests, mint_fixture_start, mint_fixture_stop);

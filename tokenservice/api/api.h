@@ -7,7 +7,7 @@
 #include "tokenservice/api/route.h"
 
 /* api_keys.c: what everybody may see */
-api_handler api_discovery, api_jwks, api_health, api_ready;
+api_handler api_discovery, api_jwks, api_bound_discovery, api_bound_jwks, api_health, api_ready;
 /* api_challenge.c, api_token.c: guests */
 api_handler api_challenge, api_token;
 /* api_join.c: how a host comes in and stays */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/common/log.h"
+#include "lib/wire/connect_msg.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/decision.h"
 
@@ -44,8 +45,8 @@ static int
 add_audience(void *context, const struct store_audience *a, struct error *err)
 {
     json_t *claims = json_array();
-    json_t *o = json_pack("{s:s,s:b,s:o}", "name", a->name, "all", a->everyone,
-                          "claims", claims);
+    json_t *o = json_pack("{s:s,s:b,s:b,s:o}", "name", a->name, "all", a->everyone,
+                          "bound", (a->claims & MINT_BOUND) != 0, "claims", claims);
 
     for (size_t k = 0; o && k < sizeof CLAIMS / sizeof CLAIMS[0]; k++) {
         if (a->claims & CLAIMS[k].claim)
@@ -77,9 +78,9 @@ check_name(const char *name, struct error *err)
         return error_problem(
             err, ERROR_INPUT, "bad-request",
             "an audience is 1 to 255 printable characters without space");
-    if (strcmp(name, "virtid-connect") == 0)
+    if (strcmp(name, CONNECT_AUDIENCE) == 0)
         return error_problem(err, ERROR_DENIED, "conflict",
-                             "the audience virtid-connect is built in");
+                             "the audience " CONNECT_AUDIENCE " is built in");
     return 0;
 }
 
@@ -102,15 +103,22 @@ api_admin_audience_put(struct service *s, struct api_call *call, struct error *e
     CLEANUP(store_abandon) struct store *txn = NULL;
     struct store_audience a = { .everyone = false };
     const json_t *claims = NULL;
+    bool bound = false;
     const char *name;
 
-    if (api_body_read(call, "name all claims", &body, err) < 0 ||
+    if (api_body_read(call, "name all bound claims", &body, err) < 0 ||
         json_get_string(body, "name", false, NAME_AUDIENCE_MAX, &name, err) < 0 ||
         json_get_bool(body, "all", true, &a.everyone, err) < 0 ||
+        json_get_bool(body, "bound", true, &bound, err) < 0 ||
         json_get_array(body, "claims", true, 3, &claims, err) < 0)
         return api_body_refuse(err);
     if (check_name(name, err) < 0 || read_claims(claims, &a.claims, err) < 0)
         return -1;
+    if (bound && strlen(name) > NAME_BOUND_MAX)
+        return error_problem(err, ERROR_INPUT, "bad-request", "a bound audience has at most %d characters",
+                             NAME_BOUND_MAX);
+    if (bound)
+        a.claims |= MINT_BOUND;
     memcpy(a.name, name, strlen(name));
     if (store_begin(s->store, &txn, err) < 0 ||
         store_audience_put(s->store, &a, err) < 0)

@@ -11,7 +11,8 @@
 #include "tokenservice/api/signing_keys.h"
 
 static const char *const PURPOSES[] = { [MINT_KEY_TOKEN] = "token", [MINT_KEY_HOST_CA] = "host-ca",
-                                        [MINT_KEY_EK_CA] = "ek-ca", [MINT_KEY_RECEIPT] = "receipt" };
+                                        [MINT_KEY_EK_CA] = "ek-ca", [MINT_KEY_RECEIPT] = "receipt",
+                                        [MINT_KEY_BOUND] = "bound" };
 static const char *const STATES[] = { [MINT_KEY_NEXT] = "next", [MINT_KEY_ACTIVE] = "active",
                                       [MINT_KEY_RETIRING] = "retiring" };
 
@@ -20,7 +21,7 @@ next_step(const struct mint_key *key)
 {
     if (!key->step)
         return NULL;
-    if (key->purpose != MINT_KEY_TOKEN)
+    if (!signing_keys_are(key))
         return "ends";
     return key->state == MINT_KEY_NEXT ? "active" : key->state == MINT_KEY_ACTIVE ? "retiring" : "destroyed";
 }
@@ -46,7 +47,7 @@ answer_keys(struct api_call *call, const struct mint_keys *keys, struct error *e
             return error_set(err, ERROR_SYSTEM, "no memory");
     }
     return api_body_answer(call, 200,
-                           json_pack("{s:s,s:i,s:O}", "kid", keys->kid, "max_age", JWKS_MAX_AGE_S, "keys", list), err);
+                           json_pack("{s:s,s:s,s:i,s:O}", "kid", keys->kid, "bound_kid", keys->bound_kid, "max_age", JWKS_MAX_AGE_S, "keys", list), err);
 }
 
 int
@@ -64,8 +65,11 @@ api_admin_keys_rotate(struct service *s, struct api_call *call, struct error *er
 {
     CLEANUP(json_decref) json_t *body = NULL;
     struct mint_keys keys;
+    bool bound = false;
 
-    if (api_body_read(call, "", &body, err) < 0 || mint_keys_rotate(s->mint, &keys, err) < 0 ||
+    if (api_body_read(call, "bound", &body, err) < 0 || json_get_bool(body, "bound", true, &bound, err) < 0)
+        return api_body_refuse(err);
+    if (mint_keys_rotate(s->mint, bound ? MINT_KEY_BOUND : MINT_KEY_TOKEN, &keys, err) < 0 ||
         signing_keys_took(s, call, "key-rotated", &keys, err) < 0)
         return -1;
     return answer_keys(call, &keys, err);

@@ -10,6 +10,7 @@
 
 #include "lib/common/encode.h"
 #include "lib/crypto/hash.h"
+#include "lib/wire/token.h"
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/signing_keys.h"
 
@@ -36,15 +37,15 @@ answer_static(struct api_call *call, struct error *err)
     return 0;
 }
 
-int
-api_discovery(struct service *s, struct api_call *call, struct error *err)
+static int
+answer_discovery(const struct service *s, const char *path, struct api_call *call, struct error *err)
 {
-    char uri[NAME_ISSUER_MAX + 40];
+    char issuer[NAME_ISSUER_MAX + 40], uri[NAME_ISSUER_MAX + 80];
 
-    snprintf(uri, sizeof uri, "%s/.well-known/jwks.json", s->info.issuer);
+    snprintf(issuer, sizeof issuer, "%s%s", s->info.issuer, path);
+    snprintf(uri, sizeof uri, "%s/.well-known/jwks.json", issuer);
     if (api_body_answer(call, 200,
-                        json_pack("{s:s,s:s,s:[s],s:[s],s:[s]}", "issuer",
-                                  s->info.issuer, "jwks_uri", uri,
+                        json_pack("{s:s,s:s,s:[s],s:[s],s:[s]}", "issuer", issuer, "jwks_uri", uri,
                                   "id_token_signing_alg_values_supported", "ES256",
                                   "subject_types_supported", "public",
                                   "response_types_supported", "id_token"),
@@ -54,9 +55,28 @@ api_discovery(struct service *s, struct api_call *call, struct error *err)
 }
 
 int
+api_discovery(struct service *s, struct api_call *call, struct error *err)
+{
+    return answer_discovery(s, "", call, err);
+}
+
+int
+api_bound_discovery(struct service *s, struct api_call *call, struct error *err)
+{
+    return answer_discovery(s, TOKEN_BOUND_PATH, call, err);
+}
+
+int
 api_jwks(struct service *s, struct api_call *call, struct error *err)
 {
     buf_add_text(&call->reply->body, s->info.jwks);
+    return answer_static(call, err);
+}
+
+int
+api_bound_jwks(struct service *s, struct api_call *call, struct error *err)
+{
+    buf_add_text(&call->reply->body, s->info.bound_jwks);
     return answer_static(call, err);
 }
 

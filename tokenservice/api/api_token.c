@@ -18,6 +18,7 @@
 #include "lib/crypto/hash.h"
 #include "lib/crypto/key.h"
 #include "lib/crypto/random.h"
+#include "lib/wire/connect_msg.h"
 #include "lib/wire/token.h"
 #include "tokenservice/api/accepting.h"
 #include "tokenservice/api/api_body.h"
@@ -239,9 +240,8 @@ refuse_known(struct service *s, struct api_call *call, struct proof *proof, stru
 }
 
 static int
-refuse_with(struct service *s, struct api_call *call, struct proof *proof,
-            struct store *txn, const char *problem, const char *check,
-            const char *expected, struct error *err)
+refuse_with(struct service *s, struct api_call *call, struct proof *proof, struct store *txn,
+            const char *problem, const char *check, const char *expected, struct error *err)
 {
     struct proof_result *r = &proof->result;
 
@@ -258,15 +258,16 @@ refuse_with(struct service *s, struct api_call *call, struct proof *proof,
 
 /* 0: may have it; 1: refused, and recorded so in *err; -1: failed. */
 static int
-check_audience(struct service *s, struct api_call *call, struct proof *proof,
-               struct store *txn, struct error *err)
+check_audience(struct service *s, struct api_call *call, struct proof *proof, struct store *txn, struct error *err)
 {
     struct error why = { 0 };
 
     if (store_audience_find(s->store, proof->p.audience, &proof->audience, &why) == 0 &&
-        (proof->audience.everyone ||
-         vm_settings_list_audience(&proof->vm.id, proof->p.audience)))
-        return 0;
+        (proof->audience.everyone || vm_settings_list_audience(&proof->vm.id, proof->p.audience))) {
+        if (!(proof->audience.claims & MINT_BOUND) || proof->p.has_cnf)
+            return 0;
+        return refuse_with(s, call, proof, txn, "bound-key", "cnf", "the key that a bound token names", err);
+    }
     if (why.code != ERROR_NONE && why.code != ERROR_MISSING) {
         *err = why;
         return -1;
@@ -276,16 +277,14 @@ check_audience(struct service *s, struct api_call *call, struct proof *proof,
 }
 
 static int
-check_secret(struct service *s, const struct proof *proof, const uint8_t *point, bool has,
-             bool *used, struct error *err)
+check_secret(struct service *s, const struct proof *proof, const uint8_t *point, bool has, bool *used, struct error *err)
 {
     return !has || *used ? 0 : store_vm_cur_used(s->store, point, &proof->p.uuid, used, err);
 }
 
 /* The EK and the keys that the row has now are no other VM's. */
 static int
-check_unique(struct service *s, struct api_call *call, struct proof *proof,
-             struct store *txn, struct error *err)
+check_unique(struct service *s, struct api_call *call, struct proof *proof, struct store *txn, struct error *err)
 {
     const struct proof_result *r = &proof->result;
     const struct identity_row *id = &proof->vm.id;
@@ -448,14 +447,21 @@ next_nonce(struct service *s, struct api_call *call, const struct proof *proof,
                       err);
 }
 
+/* An agent gives its key with every proof; named in a bearer token, RFC 9449 would want a proof that no bearer has. */
+static bool
+names_key(const struct proof *proof)
+{
+    return proof->p.has_cnf &&
+           ((proof->audience.claims & MINT_BOUND) || strcmp(proof->p.audience, CONNECT_AUDIENCE) == 0);
+}
+
 static int
-make_token(struct service *s, struct api_call *call, struct proof *proof,
-           struct answer *ret, struct error *err)
+make_token(struct service *s, struct api_call *call, struct proof *proof, struct answer *ret, struct error *err)
 {
     CLEANUP(buf_clear) struct buf token = BUF(MINT_TOKEN_MAX);
     struct mint_token_request request = { .flags = proof->audience.claims,
                                           .factors = proof->result.factors,
-                                          .has_cnf = proof->p.has_cnf,
+                                          .has_cnf = names_key(proof),
                                           .now = call->now_ms / 1000 };
     bool used = false;
 
@@ -464,13 +470,12 @@ make_token(struct service *s, struct api_call *call, struct proof *proof,
     if (proof->step.stepped & RATCHET_KEY)
         request.flags |= MINT_FRESH_SECRET;
     /* A host may call its VMs as it likes: a name that two have names neither. */
-    if (store_vm_name_used(s->store, proof->vm.id.name, &proof->vm.id.uuid, &used,
-                           err) < 0)
+    if (store_vm_name_used(s->store, proof->vm.id.name, &proof->vm.id.uuid, &used, err) < 0)
         return -1;
     if (used)
         request.flags &= (uint8_t)~MINT_CLAIM_NAME;
     strcpy(request.audience, proof->p.audience);
-    if (proof->p.has_cnf && key_thumbprint(proof->p.cnf, request.cnf, err) < 0)
+    if (request.has_cnf && key_thumbprint(proof->p.cnf, request.cnf, err) < 0)
         return -1;
     if (mint_token(s->mint, proof->vm.stored.row, proof->vm.stored.row_len,
                    proof->vm.stored.mac, &request, &token, err) < 0)
@@ -483,8 +488,7 @@ make_token(struct service *s, struct api_call *call, struct proof *proof,
 }
 
 static int
-fill_answer(struct service *s, struct api_call *call, struct proof *proof,
-            struct answer *ret, struct error *err)
+fill_answer(struct service *s, struct api_call *call, struct proof *proof, struct answer *ret, struct error *err)
 {
     const struct ratchet *r = &proof->account.ratchet;
 
@@ -500,8 +504,8 @@ fill_answer(struct service *s, struct api_call *call, struct proof *proof,
 }
 
 static int
-accept_proof(struct service *s, struct api_call *call, struct proof *proof,
-             struct store *txn, struct answer *ret, struct error *err)
+accept_proof(struct service *s, struct api_call *call, struct proof *proof, struct store *txn, struct answer *ret,
+             struct error *err)
 {
     bool enrolled = proof->vm.id.state == ROW_PENDING;
 
@@ -542,8 +546,7 @@ refuse_holder(struct service *s, struct api_call *call, struct proof *proof, str
 }
 
 static int
-decide(struct service *s, struct api_call *call, struct proof *proof,
-       struct answer *ret, struct error *err)
+decide(struct service *s, struct api_call *call, struct proof *proof, struct answer *ret, struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
     const struct proof_result *r = &proof->result;

@@ -20,6 +20,8 @@ static const struct route TABLE[] = {
     { "GET", "/.well-known/openid-configuration", ON_PUBLIC, WHO_ANYONE,
       api_discovery },
     { "GET", "/.well-known/jwks.json", ON_PUBLIC, WHO_ANYONE, api_jwks },
+    { "GET", "/bound/.well-known/openid-configuration", ON_PUBLIC, WHO_ANYONE, api_bound_discovery },
+    { "GET", "/bound/.well-known/jwks.json", ON_PUBLIC, WHO_ANYONE, api_bound_jwks },
     { "GET", "/healthz", ON_PUBLIC, WHO_ANYONE, api_health },
     { "GET", "/readyz", ON_PUBLIC, WHO_ANYONE, api_ready },
 

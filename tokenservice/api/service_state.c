@@ -7,12 +7,13 @@
 #include <string.h>
 
 #include "lib/common/log.h"
+#include "lib/wire/connect_msg.h"
 #include "tokenservice/api/recovery.h"
 #include "tokenservice/api/signing_keys.h"
 
 /* What virtid-verify --connect asks for; every VM may. */
 static const struct store_audience CONNECT = {
-    .name = "virtid-connect",
+    .name = CONNECT_AUDIENCE,
     .everyone = true,
     .claims = MINT_CLAIM_NAME,
 };

@@ -40,7 +40,7 @@ struct service {
     struct mint *mint;
     struct mint_info info; /* its jwks and kid: as the signer said last (signing_keys.h) */
     int64_t tokens_since_ms; /* tokens made before may be of a key that was revoked; 0: none was lately */
-    char recorded_kid[MINT_KID_MAX + 1]; /* the active key in the audit */
+    char recorded_kid[MINT_KID_MAX + 1], recorded_bound_kid[MINT_KID_MAX + 1]; /* the active keys in the audit */
     bool enrol_placed; /* a VM never seen waits for an operator */
     char hosts_advertised[ADVERTISED_MAX + 1]; /* in join codes */
     uid_t own_uid;

@@ -8,33 +8,46 @@
 #include "lib/common/log.h"
 #include "tokenservice/api/decision.h"
 
-#define META_KID "token_kid" /* the active key that was recorded last */
 #define REVOKED "key-revoked"
+
+/* By the database's name of each: the active key that was recorded last. */
+static int
+record_active(struct service *s, const struct api_call *call, const char *what, const char *meta, const char *kid,
+              struct error *err)
+{
+    char recorded[STORE_META_MAX + 1] = "";
+    struct decision d = { .what = what, .seen = kid, .expected = recorded };
+
+    if (store_meta_get(s->store, meta, recorded, err) < 0 && err->code != ERROR_MISSING)
+        return -1;
+    if (strcmp(recorded, kid) == 0)
+        return 0;
+    if (recorded[0]) {
+        if (decision_add(s, call, &d, err) < 0)
+            return -1;
+        log_notice("event=%s kid=%s before=%s", what, kid, recorded);
+    }
+    return store_meta_put(s->store, meta, kid, err);
+}
 
 int
 signing_keys_took(struct service *s, const struct api_call *call, const char *what, const struct mint_keys *keys,
                   struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
-    char recorded[STORE_META_MAX + 1] = "";
-    struct decision d = { .what = what, .seen = keys->kid, .expected = recorded };
 
     strcpy(s->info.jwks, keys->jwks);
     strcpy(s->info.kid, keys->kid);
-    if (strcmp(s->recorded_kid, keys->kid) == 0)
+    strcpy(s->info.bound_jwks, keys->bound_jwks);
+    strcpy(s->info.bound_kid, keys->bound_kid);
+    if (strcmp(s->recorded_kid, keys->kid) == 0 && strcmp(s->recorded_bound_kid, keys->bound_kid) == 0)
         return 0;
-    if (store_begin(s->store, &txn, err) < 0)
-        return -1;
-    if (store_meta_get(s->store, META_KID, recorded, err) < 0 && err->code != ERROR_MISSING)
-        return -1;
-    if (recorded[0] && strcmp(recorded, keys->kid) != 0) {
-        if (decision_add(s, call, &d, err) < 0)
-            return -1;
-        log_notice("event=%s kid=%s before=%s", what, keys->kid, recorded);
-    }
-    if (store_meta_put(s->store, META_KID, keys->kid, err) < 0 || store_commit(txn, err) < 0)
+    if (store_begin(s->store, &txn, err) < 0 || record_active(s, call, what, "token_kid", keys->kid, err) < 0 ||
+        (keys->bound_kid[0] && record_active(s, call, what, "bound_kid", keys->bound_kid, err) < 0) ||
+        store_commit(txn, err) < 0)
         return -1;
     strcpy(s->recorded_kid, keys->kid);
+    strcpy(s->recorded_bound_kid, keys->bound_kid);
     return 0;
 }
 
@@ -61,10 +74,16 @@ signing_keys_look(struct service *s, struct error *err)
     return mint_keys(s->mint, &keys, err) < 0 ? -1 : signing_keys_took(s, &call, "key-rotated", &keys, err);
 }
 
+bool
+signing_keys_are(const struct mint_key *key)
+{
+    return key->purpose == MINT_KEY_TOKEN || key->purpose == MINT_KEY_BOUND;
+}
+
 static bool
 is_hit(const struct mint_key *key, const char *kid)
 {
-    return key->purpose == MINT_KEY_TOKEN && (kid[0] == '\0' || strcmp(key->kid, kid) == 0);
+    return signing_keys_are(key) && (kid[0] == '\0' || strcmp(key->kid, kid) == 0);
 }
 
 int
@@ -105,7 +124,7 @@ signing_keys_start(struct service *s, struct error *err)
     for (size_t i = 0; i < keys.n; i++) {
         bool revoked = false;
 
-        if (keys.keys[i].purpose == MINT_KEY_TOKEN &&
+        if (signing_keys_are(&keys.keys[i]) &&
             store_audit_seen(s->store, REVOKED, keys.keys[i].kid, &revoked, err) < 0)
             return -1;
         if (!revoked)

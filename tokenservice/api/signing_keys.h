@@ -14,6 +14,8 @@ enum { JWKS_MAX_AGE_S = 300 }; /* Cache-Control of what verifiers fetch; less th
  * that was cut), is revoked again.
  */
 int signing_keys_start(struct service *service, struct error *err);
+/* Does this key sign tokens, bearer or bound ones?  Those turn and can be revoked. */
+bool signing_keys_are(const struct mint_key *key);
 /* Every few seconds: lets the signer do what is due, publishes it, and records another active key. */
 int signing_keys_look(struct service *service, struct error *err);
 /*

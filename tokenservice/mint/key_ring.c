@@ -9,13 +9,19 @@
 
 #define RING_LABEL "virtid-keys-1"
 
+enum mint_key_purpose
+key_ring_purpose(enum key_ring_kind kind)
+{
+    return kind == RING_BOUND ? MINT_KEY_BOUND : MINT_KEY_TOKEN;
+}
+
 static int
 make_entry(const struct key *key, enum mint_key_state state, int64_t made, int64_t since, struct ring_key *ret,
            struct error *err)
 {
     uint8_t point[KEY_POINT_LEN], thumbprint[KEY_THUMBPRINT_LEN];
 
-    *ret = (struct ring_key){ .purpose = MINT_KEY_TOKEN, .state = state, .made = made, .since = since };
+    *ret = (struct ring_key){ .state = state, .made = made, .since = since };
     key_point(key, point);
     if (key_thumbprint(point, thumbprint, err) < 0)
         return -1;
@@ -72,6 +78,8 @@ key_ring_due(const struct key_ring *ring, int64_t interval, int64_t now)
 {
     const struct ring_key *next = key_ring_find(ring, MINT_KEY_NEXT);
 
+    if (ring->n == 0)
+        return RING_BEGINS;
     for (size_t i = 0; i < ring->n; i++) {
         if (is_dead(&ring->keys[i], now))
             return RING_DROPS;
@@ -185,27 +193,45 @@ key_ring_republish(struct key_ring *ring, int64_t now)
         next->since = now;
 }
 
-int
-key_ring_encode(const struct key_ring *ring, uint64_t seq, struct buf *into, struct error *err)
+static void
+encode_ring(const struct key_ring *ring, enum mint_key_purpose purpose, struct buf *into)
 {
-    fields_add_text(into, RING_LABEL);
-    fields_add_u64(into, seq);
-    fields_add_u8(into, (uint8_t)ring->n);
     for (size_t i = 0; i < ring->n; i++) {
-        fields_add_u8(into, (uint8_t)ring->keys[i].purpose);
+        fields_add_u8(into, (uint8_t)purpose);
         fields_add_u8(into, (uint8_t)ring->keys[i].state);
         fields_add(into, ring->keys[i].scalar, sizeof ring->keys[i].scalar);
         fields_add_u64(into, (uint64_t)ring->keys[i].made);
         fields_add_u64(into, (uint64_t)ring->keys[i].since);
     }
+}
+
+int
+key_rings_encode(const struct key_rings *rings, uint64_t seq, struct buf *into, struct error *err)
+{
+    fields_add_text(into, RING_LABEL);
+    fields_add_u64(into, seq);
+    fields_add_u8(into, (uint8_t)(rings->of[RING_TOKEN].n + rings->of[RING_BOUND].n));
+    for (enum key_ring_kind k = RING_TOKEN; k < KEY_RINGS; k++)
+        encode_ring(&rings->of[k], key_ring_purpose(k), into);
     return buf_ok(into) ? 0 : error_set(err, buf_error_code(into), "keys: too long");
 }
 
+static struct key_ring *
+ring_of(struct key_rings *rings, uint8_t purpose)
+{
+    for (enum key_ring_kind k = RING_TOKEN; k < KEY_RINGS; k++) {
+        if (purpose == key_ring_purpose(k) && rings->of[k].n < KEY_RING_MAX)
+            return &rings->of[k];
+    }
+    return NULL;
+}
+
 static int
-decode_key(struct fields *f, struct key_ring *ring, struct error *err)
+decode_key(struct fields *f, struct key_rings *rings, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
     uint8_t purpose, state, scalar[KEY_PRIVATE_LEN];
+    struct key_ring *ring;
     uint64_t made, since;
     int rc;
 
@@ -217,51 +243,67 @@ decode_key(struct fields *f, struct key_ring *ring, struct error *err)
     explicit_bzero(scalar, sizeof scalar);
     if (rc < 0)
         return -1;
-    if (purpose != MINT_KEY_TOKEN || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING || made > INT64_MAX / 2 ||
-        since > INT64_MAX / 2)
+    ring = ring_of(rings, purpose);
+    if (!ring || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING || made > INT64_MAX / 2 || since > INT64_MAX / 2)
         return error_set(err, ERROR_INPUT, "keys: a key of purpose %u in state %u", purpose, state);
     return make_entry(key, (enum mint_key_state)state, (int64_t)made, (int64_t)since, &ring->keys[ring->n++], err);
 }
 
-/* One that signs, one at most that will, none twice. */
+/* One that signs, one at most that will. */
 static int
 check_ring(const struct key_ring *ring, struct error *err)
 {
     size_t n_of[MINT_KEY_RETIRING + 1] = { 0 };
 
-    for (size_t i = 0; i < ring->n; i++) {
+    for (size_t i = 0; i < ring->n; i++)
         n_of[ring->keys[i].state]++;
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(ring->keys[i].kid, ring->keys[j].kid) == 0)
-                return error_set(err, ERROR_INPUT, "keys: one is there twice");
-        }
-    }
     if (n_of[MINT_KEY_ACTIVE] != 1 || n_of[MINT_KEY_NEXT] > 1)
         return error_set(err, ERROR_INPUT, "keys: %zu are active, %zu next", n_of[MINT_KEY_ACTIVE], n_of[MINT_KEY_NEXT]);
     return 0;
 }
 
+static int
+check_rings(const struct key_rings *rings, struct error *err)
+{
+    const struct ring_key *seen[KEY_RINGS * KEY_RING_MAX];
+    size_t n = 0;
+
+    for (size_t k = 0; k < KEY_RINGS; k++) {
+        const struct key_ring *ring = &rings->of[k];
+
+        if ((k == RING_TOKEN || ring->n > 0) && check_ring(ring, err) < 0)
+            return -1;
+        for (size_t i = 0; i < ring->n; i++) {
+            for (size_t j = 0; j < n; j++) {
+                if (strcmp(ring->keys[i].kid, seen[j]->kid) == 0)
+                    return error_set(err, ERROR_INPUT, "keys: one is there twice");
+            }
+            seen[n++] = &ring->keys[i];
+        }
+    }
+    return 0;
+}
+
 int
-key_ring_decode(const uint8_t *bytes, size_t len, struct key_ring *ret, uint64_t *ret_seq, struct error *err)
+key_rings_decode(const uint8_t *bytes, size_t len, struct key_rings *ret, uint64_t *ret_seq, struct error *err)
 {
     struct fields f = { .at = bytes, .left = len };
-    struct key_ring ring = { .n = 0 };
+    struct key_rings rings = { 0 };
     char label[sizeof RING_LABEL];
     uint8_t n;
-    int rc;
+    int rc = 0;
 
     if (fields_take_text(&f, 1, sizeof label - 1, label, err) < 0 || fields_take_u64(&f, ret_seq, err) < 0 ||
         fields_take_u8(&f, &n, err) < 0)
         return -1;
-    if (strcmp(label, RING_LABEL) != 0 || n > KEY_RING_MAX)
+    if (strcmp(label, RING_LABEL) != 0)
         return error_set(err, ERROR_INPUT, "keys: of another version");
-    rc = 0;
-    while (rc == 0 && ring.n < n)
-        rc = decode_key(&f, &ring, err);
+    for (uint8_t i = 0; rc == 0 && i < n; i++)
+        rc = decode_key(&f, &rings, err);
     if (rc == 0)
-        rc = fields_end(&f, err) < 0 || check_ring(&ring, err) < 0 ? -1 : 0;
+        rc = fields_end(&f, err) < 0 || check_rings(&rings, err) < 0 ? -1 : 0;
     if (rc == 0)
-        *ret = ring;
-    explicit_bzero(&ring, sizeof ring);
+        *ret = rings;
+    explicit_bzero(&rings, sizeof rings);
     return rc;
 }

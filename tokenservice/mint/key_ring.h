@@ -1,5 +1,5 @@
 /*
- * key_ring.h - the keys that sign tokens: which next, which now, which did; values in, values out
+ * key_ring.h - the keys that sign tokens of one kind: which next, which now, which did; values in, values out
  *
  * A key is published (next), signs (active), stays published until its last token has ended (retiring),
  * and is gone.  No I/O and no clock: `now` is seconds since 1970.  Whoever calls makes a change durable
@@ -15,35 +15,44 @@
 #include "lib/crypto/key.h"
 #include "tokenservice/mint/mint_msg.h"
 
+/* Bearer tokens and bound ones have issuers of their own, and so each a ring. */
+enum key_ring_kind { RING_TOKEN, RING_BOUND, KEY_RINGS };
+
 enum {
     KEY_RING_MAX = 8,          /* CHECKS C24: of a published key set */
     KEY_PUBLISH_SECONDS = 3900, /* before its first use: verifiers keep a set for an hour at most; and a margin */
     KEY_RETIRE_SECONDS = 420,  /* after its last use: a token's life, the requester's skew, the verifier's */
     KEY_ROTATE_DAYS = 30,      /* unless it is configured */
     KEY_ROTATE_DAYS_MAX = 365,
-    KEY_RING_BYTES_MAX = 1024, /* encoded */
+    KEY_RING_BYTES_MAX = 1024, /* both, encoded */
 };
 
 struct ring_key {
-    enum mint_key_purpose purpose; /* MINT_KEY_TOKEN */
     enum mint_key_state state;
     uint8_t scalar[KEY_PRIVATE_LEN];
     char kid[MINT_KID_MAX + 1]; /* RFC 7638 thumbprint, base64url */
     int64_t made, since;        /* since: it is in this state */
 };
 
-/* Exactly one is active, one at most next. */
+/* Exactly one is active, one at most next; or there is none at all yet. */
 struct key_ring {
     size_t n;
     struct ring_key keys[KEY_RING_MAX];
 };
+
+/* All that are in one file: a change of one is a change of that. */
+struct key_rings {
+    struct key_ring of[KEY_RINGS];
+};
+
+enum mint_key_purpose key_ring_purpose(enum key_ring_kind kind);
 
 /* A ring of this one key, active since `now`. */
 int key_ring_begin(const struct key *key, int64_t now, struct key_ring *ret, struct error *err);
 const struct ring_key *key_ring_find(const struct key_ring *ring, enum mint_key_state state); /* or NULL */
 
 /* What is to be done now; one after the other, until nothing is. */
-enum ring_move { RING_STAYS, RING_DROPS, RING_ROTATES, RING_PUBLISHES };
+enum ring_move { RING_STAYS, RING_BEGINS, RING_DROPS, RING_ROTATES, RING_PUBLISHES };
 enum ring_move key_ring_due(const struct key_ring *ring, int64_t interval, int64_t now);
 /* When the next thing happens to this key; 0: nothing by itself. */
 int64_t key_ring_step_at(const struct key_ring *ring, const struct ring_key *key, int64_t interval);
@@ -67,7 +76,7 @@ void key_ring_clamp(struct key_ring *ring, int64_t now);
 /* A next key that nobody may have seen: published now. */
 void key_ring_republish(struct key_ring *ring, int64_t now);
 
-/* Its bytes hold private keys. */
-int key_ring_encode(const struct key_ring *ring, uint64_t seq, struct buf *into, struct error *err);
-/* ERROR_INPUT: no ring that key_ring_encode() wrote. */
-int key_ring_decode(const uint8_t *bytes, size_t len, struct key_ring *ret, uint64_t *ret_seq, struct error *err);
+/* The bytes hold private keys. */
+int key_rings_encode(const struct key_rings *rings, uint64_t seq, struct buf *into, struct error *err);
+/* Earlier versions had bearer tokens alone: no bound key is there.  ERROR_INPUT: no rings that were written here. */
+int key_rings_decode(const uint8_t *bytes, size_t len, struct key_rings *ret, uint64_t *ret_seq, struct error *err);

@@ -332,9 +332,9 @@ mint_keys(struct mint *mint, struct mint_keys *ret, struct error *err)
 }
 
 int
-mint_keys_rotate(struct mint *mint, struct mint_keys *ret, struct error *err)
+mint_keys_rotate(struct mint *mint, enum mint_key_purpose purpose, struct mint_keys *ret, struct error *err)
 {
-    struct mint_request request = { .op = MINT_ROTATE };
+    struct mint_request request = { .op = MINT_ROTATE, .key = purpose };
 
     return ask_keys(mint, &request, ret, err);
 }

@@ -33,7 +33,7 @@ DEFINE_CLEANUP(struct mint *, mint_free);
 int mint_fd(const struct mint *mint);
 
 /* Names, CA certificates, JWKS, bundle: all that the service may show.  Fixed for the signer's life, but for
- * JWKS and kid, of which mint_keys() tells. */
+ * JWKS and kids, of which mint_keys() tells. */
 int mint_ask_info(struct mint *mint, struct mint_info *ret_info, struct error *err);
 
 /*
@@ -92,10 +92,11 @@ int mint_subkey(struct mint *mint, enum mint_purpose purpose, uint64_t hour,
                 uint8_t ret_key[static MINT_SUBKEY_LEN], struct error *err);
 
 /*
- * The keys as they are now; whatever was due is done before.  rotate: the next key signs from now on;
+ * The keys as they are now; whatever was due is done before.  rotate: the next key
+ * of MINT_KEY_TOKEN or MINT_KEY_BOUND signs from now on;
  * ERROR_BUSY "key-young": it was not published long enough.  revoke: the key `kid`, or all that sign tokens if
  * "", is gone, and another signs; ERROR_MISSING: no such key.
  */
 int mint_keys(struct mint *mint, struct mint_keys *ret, struct error *err);
-int mint_keys_rotate(struct mint *mint, struct mint_keys *ret, struct error *err);
+int mint_keys_rotate(struct mint *mint, enum mint_key_purpose purpose, struct mint_keys *ret, struct error *err);
 int mint_keys_revoke(struct mint *mint, const char *kid, struct mint_keys *ret, struct error *err);

@@ -45,7 +45,9 @@ mint_request_encode(const struct mint_request *r, struct buf *into, struct error
     switch (r->op) {
     case MINT_INFO:
     case MINT_KEYS:
+        break;
     case MINT_ROTATE:
+        fields_add_u8(into, (uint8_t)r->key);
         break;
     case MINT_REVOKE:
         fields_add_text(into, r->kid);
@@ -140,13 +142,27 @@ decode_subkey(struct fields *f, struct mint_request *r, struct error *err)
 }
 
 static int
+decode_rotate(struct fields *f, struct mint_request *r, struct error *err)
+{
+    uint8_t purpose;
+
+    if (fields_take_u8(f, &purpose, err) < 0)
+        return -1;
+    if (purpose != MINT_KEY_TOKEN && purpose != MINT_KEY_BOUND)
+        return refuse(err, "no key of this purpose turns");
+    r->key = (enum mint_key_purpose)purpose;
+    return 0;
+}
+
+static int
 decode_members(struct fields *f, struct mint_request *r, struct error *err)
 {
     switch (r->op) {
     case MINT_INFO:
     case MINT_KEYS:
-    case MINT_ROTATE:
         return 0;
+    case MINT_ROTATE:
+        return decode_rotate(f, r, err);
     case MINT_REVOKE:
         return fields_take_text(f, 0, sizeof r->kid - 1, r->kid, err);
     case MINT_CERTIFY:
@@ -257,6 +273,8 @@ mint_info_encode(const struct mint_info *info, struct buf *into, struct error *e
     fields_add(into, info->ek_ca, info->ek_ca_len);
     fields_add_text(into, info->jwks);
     fields_add_text(into, info->kid);
+    fields_add_text(into, info->bound_jwks);
+    fields_add_text(into, info->bound_kid);
     fields_add(into, info->receipt_point, sizeof info->receipt_point);
     fields_add_u8(into, info->test);
     fields_add_u64(into, info->bundle_serial);
@@ -276,6 +294,17 @@ take_copy(struct fields *f, uint8_t *ret, size_t max, size_t *ret_len,
     return 0;
 }
 
+/* The keys of bound tokens; a signer that could not make one has none. */
+static int
+take_bound(struct fields *f, char ret_jwks[static MINT_JWKS_MAX + 1], char ret_kid[static MINT_KID_MAX + 1],
+           struct error *err)
+{
+    return fields_take_text(f, 1, MINT_JWKS_MAX, ret_jwks, err) < 0 ||
+                   fields_take_text(f, 0, MINT_KID_MAX, ret_kid, err) < 0
+               ? -1
+               : 0;
+}
+
 int
 mint_info_decode(const uint8_t *rest, size_t len, struct mint_info *ret,
                  struct error *err)
@@ -293,6 +322,7 @@ mint_info_decode(const uint8_t *rest, size_t len, struct mint_info *ret,
         take_copy(&f, ret->ek_ca, sizeof ret->ek_ca, &ret->ek_ca_len, err) < 0 ||
         fields_take_text(&f, 1, sizeof ret->jwks - 1, ret->jwks, err) < 0 ||
         fields_take_text(&f, 1, sizeof ret->kid - 1, ret->kid, err) < 0 ||
+        take_bound(&f, ret->bound_jwks, ret->bound_kid, err) < 0 ||
         fields_take_exact(&f, ret->receipt_point, sizeof ret->receipt_point, err) < 0 ||
         fields_take_u8(&f, &test, err) < 0 ||
         fields_take_u64(&f, &ret->bundle_serial, err) < 0 ||
@@ -309,6 +339,8 @@ mint_keys_encode(const struct mint_keys *keys, struct buf *into, struct error *e
 {
     fields_add_text(into, keys->jwks);
     fields_add_text(into, keys->kid);
+    fields_add_text(into, keys->bound_jwks);
+    fields_add_text(into, keys->bound_kid);
     for (size_t i = 0; i < keys->n; i++) {
         fields_add_u8(into, (uint8_t)keys->keys[i].purpose);
         fields_add_u8(into, (uint8_t)keys->keys[i].state);
@@ -343,7 +375,7 @@ take_mint_key(struct fields *f, struct mint_key *ret, struct error *err)
         take_time(f, &ret->made, err) < 0 || take_time(f, &ret->since, err) < 0 ||
         take_time(f, &ret->step, err) < 0)
         return -1;
-    if (purpose < MINT_KEY_TOKEN || purpose > MINT_KEY_RECEIPT || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING)
+    if (purpose < MINT_KEY_TOKEN || purpose > MINT_KEY_BOUND || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING)
         return refuse(err, "key");
     ret->purpose = (enum mint_key_purpose)purpose;
     ret->state = (enum mint_key_state)state;
@@ -357,7 +389,8 @@ mint_keys_decode(const uint8_t *rest, size_t len, struct mint_keys *ret, struct 
 
     memset(ret, 0, sizeof *ret);
     if (fields_take_text(&f, 1, sizeof ret->jwks - 1, ret->jwks, err) < 0 ||
-        fields_take_text(&f, 1, sizeof ret->kid - 1, ret->kid, err) < 0)
+        fields_take_text(&f, 1, sizeof ret->kid - 1, ret->kid, err) < 0 ||
+        take_bound(&f, ret->bound_jwks, ret->bound_kid, err) < 0)
         return -1;
     while (f.left > 0) {
         if (ret->n == MINT_KEYS_MAX)

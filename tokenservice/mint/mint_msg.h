@@ -4,16 +4,16 @@
  * SOCK_SEQPACKET, one F() (lib/wire/fields.h) per packet, at most MINT_PACKET_MAX bytes:
  *   request F(op(1), ...)              answer F(status(1), problem, text, ...)
  *   1 INFO     -                       trust domain, issuer, names, guests, host CA, EK CA, jwks, kid,
- *                                      receipt point(65), test(1), bundle serial(8), bundle
+ *                                      bound jwks, bound kid, receipt point(65), test(1), bundle serial(8), bundle
  *   2 CERTIFY  kind(1), name, public   certificate
  *   3 ROW_MAC  row                     mac(32)
  *   4 ROW_CHECK row, mac(32)           -
  *   5 TOKEN    row, mac(32), audience, flags(1), factors(1), cnf(0|32), now(8)    token
  *   6 RECEIPT  record                  F("virtid-receipt-1", record) || signature
  *   7 SUBKEY   purpose(1), hour(8)     key(32)
- *   8 KEYS     -                       keys: jwks, kid, and for each key purpose(1), state(1), kid, made(8),
- *                                      since(8), step(8)
- *   9 ROTATE   -                       keys
+ *   8 KEYS     -                       keys: jwks, kid, bound jwks, bound kid, and for each key purpose(1),
+ *                                      state(1), kid, made(8), since(8), step(8)
+ *   9 ROTATE   purpose(1)              keys
  *  10 REVOKE   kid, or "" for all      keys
  * status is an error_code, 0 = done; a refusal has no fields behind `text`.  Anything else, a trailing
  * byte included, is refused.  docs/PROTOCOL-signer.md.
@@ -46,7 +46,7 @@ enum {
     MINT_PROBLEM_MAX = 31,
     MINT_TEXT_MAX = 399,
     MINT_KID_MAX = 43,   /* RFC 7638 thumbprint, base64url */
-    MINT_KEYS_MAX = 16,  /* of all purposes */
+    MINT_KEYS_MAX = 24,  /* of all purposes */
 };
 
 /* What a receipt begins with: no other structure that a key of ours signs does. */
@@ -60,11 +60,13 @@ enum mint_kind { MINT_KIND_SERVER = 1, MINT_KIND_HOST_TLS, MINT_KIND_HOST_PROOF,
 
 enum mint_purpose { MINT_PURPOSE_NONCE = 1, MINT_PURPOSE_ACTIVATE };
 
-/* Claims that an audience may list, and what is fresh. */
-enum { MINT_CLAIM_NAME = 1, MINT_CLAIM_HOST = 2, MINT_CLAIM_LABELS = 4, MINT_FRESH_VTPM = 8, MINT_FRESH_SECRET = 16, MINT_FLAGS_ALL = 31 };
+/* Claims that an audience may list, what is fresh, and that it is a bound token: of the bound issuer, with cnf. */
+enum { MINT_CLAIM_NAME = 1, MINT_CLAIM_HOST = 2, MINT_CLAIM_LABELS = 4, MINT_FRESH_VTPM = 8, MINT_FRESH_SECRET = 16,
+       MINT_BOUND = 32, MINT_FLAGS_ALL = 63 };
 
 /* What a key of the signer is for, and where in its life it is. */
-enum mint_key_purpose { MINT_KEY_TOKEN = 1, MINT_KEY_HOST_CA, MINT_KEY_EK_CA, MINT_KEY_RECEIPT };
+enum mint_key_purpose { MINT_KEY_TOKEN = 1, MINT_KEY_HOST_CA, MINT_KEY_EK_CA, MINT_KEY_RECEIPT,
+                        MINT_KEY_BOUND };
 enum mint_key_state { MINT_KEY_NEXT = 1, MINT_KEY_ACTIVE, MINT_KEY_RETIRING };
 
 struct mint_key {
@@ -79,6 +81,8 @@ struct mint_key {
 struct mint_keys {
     char jwks[MINT_JWKS_MAX + 1];
     char kid[MINT_KID_MAX + 1]; /* signs tokens */
+    char bound_jwks[MINT_JWKS_MAX + 1];
+    char bound_kid[MINT_KID_MAX + 1]; /* signs bound tokens; "" and an empty set: none does yet */
     size_t n;
     struct mint_key keys[MINT_KEYS_MAX];
 };
@@ -92,6 +96,8 @@ struct mint_info {
     size_t host_ca_len, ek_ca_len;
     char jwks[MINT_JWKS_MAX + 1];
     char kid[MINT_KID_MAX + 1];
+    char bound_jwks[MINT_JWKS_MAX + 1];
+    char bound_kid[MINT_KID_MAX + 1];
     uint8_t receipt_point[KEY_POINT_LEN];
     bool test;                         /* a trust domain that takes simulated TPMs */
     uint64_t bundle_serial;
@@ -123,6 +129,7 @@ struct mint_request {
     enum mint_purpose purpose;
     uint64_t hour;
     char kid[MINT_KID_MAX + 1];        /* to revoke; "": all that sign tokens */
+    enum mint_key_purpose key;         /* to rotate: MINT_KEY_TOKEN or MINT_KEY_BOUND */
 };
 
 /* ERROR_INPUT: a member breaks its bound. */

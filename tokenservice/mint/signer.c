@@ -138,8 +138,11 @@ make_token(const struct signer_keys *keys, const struct mint_request *r, int64_t
 {
     CLEANUP(buf_clear) struct buf token = BUF(MINT_TOKEN_MAX);
     CLEANUP(json_decref) json_t *claims = NULL;
+    enum key_ring_kind kind = r->token.flags & MINT_BOUND ? RING_BOUND : RING_TOKEN;
     struct identity_row row;
 
+    if (!keys->signs[kind])
+        return error_problem(err, ERROR_BUSY, "unavailable", "no key for bound tokens could be made yet");
     if (check_row(keys, r, err) < 0 ||
         identity_row_decode(r->row, r->row_len, &row, err) < 0)
         return -1;
@@ -147,7 +150,7 @@ make_token(const struct signer_keys *keys, const struct mint_request *r, int64_t
         r->token.now > now + SIGNER_SKEW_SECONDS)
         return error_set(err, ERROR_DENIED, "a token is made now, not at another time");
     if (signer_claims(&keys->info, &row, &r->token, &claims, err) < 0 ||
-        token_sign(claims, keys->token, &token, err) < 0)
+        token_sign(claims, keys->signs[kind], &token, err) < 0)
         return -1;
     fields_add(into, token.data, token.len);
     return 0;
@@ -229,7 +232,7 @@ serve(struct signer_keys *keys, const struct mint_request *r, int64_t now,
     case MINT_KEYS:
         return list_keys(keys, into, err);
     case MINT_ROTATE:
-        return signer_rotate(keys, err) < 0 ? -1 : list_keys(keys, into, err);
+        return signer_rotate(keys, r->key == MINT_KEY_BOUND ? RING_BOUND : RING_TOKEN, err) < 0 ? -1 : list_keys(keys, into, err);
     case MINT_REVOKE:
         return signer_revoke(keys, r->kid, err) < 0 ? -1 : list_keys(keys, into, err);
     }

@@ -41,6 +41,8 @@ check_request(const struct identity_row *row, const struct mint_token_request *r
         return error_set(err, ERROR_INPUT, "audience");
     if ((request->flags & ~MINT_FLAGS_ALL) != 0)
         return error_set(err, ERROR_INPUT, "unknown flags");
+    if ((request->flags & MINT_BOUND) && (!request->has_cnf || strlen(request->audience) > NAME_BOUND_MAX))
+        return error_set(err, ERROR_DENIED, "a bound token names the key of its owner, and a short audience");
     if ((request->flags & (MINT_FRESH_VTPM | MINT_FRESH_SECRET)) &&
         row->done_run.epoch != row->epoch)
         return error_set(err, ERROR_DENIED, "fresh, and the row says of no step in this epoch");
@@ -121,7 +123,9 @@ signer_claims(const struct mint_info *info, const struct identity_row *row,
 {
     CLEANUP(json_decref) json_t *claims = NULL;
     char sub[NAME_TRUST_DOMAIN_MAX + 64], uuid[VM_UUID_TEXT],
-        jti_text[B64URL_LEN(JTI_LEN) + 1];
+        jti_text[B64URL_LEN(JTI_LEN) + 1], iss[NAME_ISSUER_MAX + sizeof TOKEN_BOUND_PATH],
+        aud[NAME_AUDIENCE_MAX + sizeof TOKEN_BOUND_AUDIENCE];
+    bool bound = (request->flags & MINT_BOUND) != 0;
     json_int_t now = (json_int_t)request->now;
     uint8_t jti[JTI_LEN];
 
@@ -129,10 +133,12 @@ signer_claims(const struct mint_info *info, const struct identity_row *row,
         return -1;
     b64url_encode(jti, sizeof jti, jti_text);
     vm_uuid_print(&row->uuid, uuid);
+    (void)snprintf(iss, sizeof iss, "%s%s", info->issuer, bound ? TOKEN_BOUND_PATH : "");
+    (void)snprintf(aud, sizeof aud, "%s%s", bound ? TOKEN_BOUND_AUDIENCE : "", request->audience);
     (void)snprintf(sub, sizeof sub, "spiffe://%s/vm/%s", info->trust_domain, uuid);
     claims =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o}", "iss", info->issuer,
-                  "sub", sub, "aud", request->audience, "exp", now + TOKEN_LIFE_SECONDS,
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o}", "iss", iss,
+                  "sub", sub, "aud", aud, "exp", now + TOKEN_LIFE_SECONDS,
                   "iat", now, "nbf", now, "jti", jti_text, "acr",
                   acr_of(request->factors), "virtid", own_claims(row, request));
     if (!claims || add_cnf(claims, request) < 0)

@@ -15,6 +15,7 @@
 #include "lib/common/fdio.h"
 #include "lib/crypto/random.h"
 #include "lib/crypto/x509.h"
+#include "lib/wire/token.h"
 #include "tokenservice/mint/signer_keys.h"
 
 enum {
@@ -37,6 +38,9 @@ check_names(const struct signer_init *init, struct error *err)
             err, ERROR_INPUT,
             "issuer \"%s\": https://HOST[:PORT][/PATH], no slash at the end",
             init->issuer);
+    if (strlen(init->issuer) >= strlen(TOKEN_BOUND_PATH) &&
+        strcmp(init->issuer + strlen(init->issuer) - strlen(TOKEN_BOUND_PATH), TOKEN_BOUND_PATH) == 0)
+        return error_set(err, ERROR_INPUT, "issuer \"%s\": a name that ends so is that of bound tokens", init->issuer);
     if (!port || port == init->guests || strlen(init->guests) > MINT_GUESTS_MAX ||
         strspn(port + 1, "0123456789") != strlen(port + 1) || port[1] == '\0')
         return error_set(err, ERROR_INPUT, "guest listener \"%s\": HOST:PORT",
@@ -271,19 +275,19 @@ make_bundle(int dir, const struct signer_init *init, const struct key *ca_key,
     return file_replace_at(dir, SIGNER_FILE_BUNDLE, bytes.data, bytes.len, 0600, err);
 }
 
-/* One key; the signer publishes the next when it begins. */
+/* One key; the signer publishes the next when it begins, and makes those of bound tokens. */
 static int
-make_ring(int dir, int64_t now, struct error *err)
+make_rings(int dir, int64_t now, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
-    struct key_ring ring = { .n = 0 };
+    struct key_rings rings = { 0 };
     int rc = key_generate(&key, err);
 
     if (rc == 0)
-        rc = key_ring_begin(key, now, &ring, err);
+        rc = key_ring_begin(key, now, &rings.of[RING_TOKEN], err);
     if (rc == 0)
-        rc = key_file_make(dir, SIGNER_FILE_TOKENS, &ring, err);
-    explicit_bzero(&ring, sizeof ring);
+        rc = key_file_make(dir, SIGNER_FILE_TOKENS, &rings, err);
+    explicit_bzero(&rings, sizeof rings);
     return rc;
 }
 
@@ -296,7 +300,7 @@ make_all_keys(int dir, const struct signer_init *init, int64_t now, struct error
     struct buf host_der = BUF(BUNDLE_CA_MAX), ek_der = BUF(MINT_CA_MAX);
     char name[NAME_TRUST_DOMAIN_MAX + 32];
 
-    if (make_ring(dir, now, err) < 0 ||
+    if (make_rings(dir, now, err) < 0 ||
         make_key(dir, SIGNER_FILE_RECEIPT, &receipt, err) < 0 ||
         make_secret(dir, SIGNER_FILE_NONCE, err) < 0 ||
         make_secret(dir, SIGNER_FILE_ACTIVATE, err) < 0 ||

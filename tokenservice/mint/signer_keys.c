@@ -23,7 +23,8 @@ signer_keys_free(struct signer_keys *keys)
 {
     if (!keys)
         return;
-    key_free(keys->token);
+    for (size_t k = 0; k < KEY_RINGS; k++)
+        key_free(keys->signs[k]);
     key_free(keys->host_ca);
     key_free(keys->ek_ca);
     key_free(keys->receipt);
@@ -31,7 +32,7 @@ signer_keys_free(struct signer_keys *keys)
     secret_free(keys->activate);
     secret_free(keys->row);
     fd_close(keys->file.fd);
-    explicit_bzero(&keys->ring, sizeof keys->ring);
+    explicit_bzero(&keys->rings, sizeof keys->rings);
     free(keys);
 }
 
@@ -208,7 +209,7 @@ read_bundle(int dir, struct mint_info *info, struct error *err)
 static int
 check_distinct(const struct signer_keys *keys, struct error *err)
 {
-    uint8_t scalars[3 + KEY_RING_MAX][KEY_PRIVATE_LEN];
+    uint8_t scalars[3 + KEY_RINGS * KEY_RING_MAX][KEY_PRIVATE_LEN];
     const struct secret *masters[] = { keys->nonce, keys->activate, keys->row };
     bool same = false;
     size_t n = 0;
@@ -216,8 +217,10 @@ check_distinct(const struct signer_keys *keys, struct error *err)
     key_private(keys->host_ca, scalars[n++]);
     key_private(keys->ek_ca, scalars[n++]);
     key_private(keys->receipt, scalars[n++]);
-    for (size_t i = 0; i < keys->ring.n; i++)
-        memcpy(scalars[n++], keys->ring.keys[i].scalar, KEY_PRIVATE_LEN);
+    for (size_t k = 0; k < KEY_RINGS; k++) {
+        for (size_t i = 0; i < keys->rings.of[k].n; i++)
+            memcpy(scalars[n++], keys->rings.of[k].keys[i].scalar, KEY_PRIVATE_LEN);
+    }
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < i; j++)
             same |= secret_equal(scalars[i], scalars[j], KEY_PRIVATE_LEN);
@@ -235,7 +238,7 @@ static int
 take_over(int dir, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
-    struct key_ring ring = { .n = 0 };
+    struct key_rings rings = { 0 };
     struct stat st;
     int rc;
 
@@ -246,10 +249,10 @@ take_over(int dir, struct error *err)
             return -1;
         if (fstatat(dir, SIGNER_FILE_TOKEN, &st, AT_SYMLINK_NOFOLLOW) < 0)
             return error_sys(err, errno, "key folder: %s", SIGNER_FILE_TOKEN);
-        rc = key_ring_begin(key, st.st_mtime > 0 ? st.st_mtime : 0, &ring, err);
+        rc = key_ring_begin(key, st.st_mtime > 0 ? st.st_mtime : 0, &rings.of[RING_TOKEN], err);
         if (rc == 0)
-            rc = key_file_make(dir, SIGNER_FILE_TOKENS, &ring, err);
-        explicit_bzero(&ring, sizeof ring);
+            rc = key_file_make(dir, SIGNER_FILE_TOKENS, &rings, err);
+        explicit_bzero(&rings, sizeof rings);
         if (rc < 0)
             return -1;
     }
@@ -260,9 +263,9 @@ take_over(int dir, struct error *err)
 }
 
 static int
-read_ring(int dir, struct signer_keys *keys, struct error *err)
+read_rings(int dir, struct signer_keys *keys, struct error *err)
 {
-    struct key_ring ring = { .n = 0 };
+    struct key_rings rings = { 0 };
     int rc;
 
     if (take_over(dir, err) < 0)
@@ -272,17 +275,17 @@ read_ring(int dir, struct signer_keys *keys, struct error *err)
         return error_sys(err, errno, "key folder: %s", SIGNER_FILE_TOKENS);
     if (check_mode(keys->file.fd, SIGNER_FILE_TOKENS, err) < 0)
         return -1;
-    if (key_file_read(&keys->file, &ring, err) < 0)
+    if (key_file_read(&keys->file, &rings, err) < 0)
         return error_wrap(err, "%s", SIGNER_FILE_TOKENS);
-    rc = signer_keys_take(keys, &ring, err);
-    explicit_bzero(&ring, sizeof ring);
+    rc = signer_keys_take(keys, &rings, err);
+    explicit_bzero(&rings, sizeof rings);
     return rc;
 }
 
 static int
 read_keys(int dir, struct signer_keys *keys, struct error *err)
 {
-    if (read_ring(dir, keys, err) < 0 ||
+    if (read_rings(dir, keys, err) < 0 ||
         read_key(dir, SIGNER_FILE_HOST_CA, &keys->host_ca, err) < 0 ||
         read_key(dir, SIGNER_FILE_EK_CA, &keys->ek_ca, err) < 0 ||
         read_key(dir, SIGNER_FILE_RECEIPT, &keys->receipt, err) < 0 ||
@@ -328,20 +331,44 @@ make_jwks(const struct key_ring *ring, char ret[static MINT_JWKS_MAX + 1], struc
     return 0;
 }
 
-int
-signer_keys_take(struct signer_keys *keys, const struct key_ring *ring, struct error *err)
+/* What one ring says: the key that signs, if one does, and the published set. */
+struct published {
+    struct key *key;
+    char jwks[MINT_JWKS_MAX + 1];
+    const char *kid;
+};
+
+static int
+publish(const struct key_ring *ring, struct published *ret, struct error *err)
 {
     const struct ring_key *active = key_ring_find(ring, MINT_KEY_ACTIVE);
-    char jwks[MINT_JWKS_MAX + 1];
-    struct key *token;
 
-    if (make_jwks(ring, jwks, err) < 0 || key_from_private(active->scalar, &token, err) < 0)
+    *ret = (struct published){ .kid = active ? active->kid : "" };
+    if (make_jwks(ring, ret->jwks, err) < 0)
         return -1;
-    key_free(keys->token);
-    keys->token = token;
-    keys->ring = *ring;
-    strcpy(keys->info.jwks, jwks);
-    strcpy(keys->info.kid, active->kid);
+    return active ? key_from_private(active->scalar, &ret->key, err) : 0;
+}
+
+int
+signer_keys_take(struct signer_keys *keys, const struct key_rings *rings, struct error *err)
+{
+    struct published token, bound;
+
+    if (publish(&rings->of[RING_TOKEN], &token, err) < 0)
+        return -1;
+    if (publish(&rings->of[RING_BOUND], &bound, err) < 0) {
+        key_free(token.key);
+        return -1;
+    }
+    key_free(keys->signs[RING_TOKEN]);
+    key_free(keys->signs[RING_BOUND]);
+    keys->signs[RING_TOKEN] = token.key;
+    keys->signs[RING_BOUND] = bound.key;
+    keys->rings = *rings;
+    strcpy(keys->info.jwks, token.jwks);
+    strcpy(keys->info.kid, token.kid);
+    strcpy(keys->info.bound_jwks, bound.jwks);
+    strcpy(keys->info.bound_kid, bound.kid);
     return 0;
 }
 

@@ -35,18 +35,18 @@
 enum { SIGNER_MASTER_LEN = 32, SIGNER_PEM_MAX = 4096 };
 
 struct signer_keys {
-    struct key *token; /* the active one of the ring */
+    struct key *signs[KEY_RINGS]; /* the active one of each ring; NULL: no bound one could be made yet */
     struct key *host_ca, *ek_ca, *receipt;
     struct secret *nonce, *activate, *row;
     struct mint_info info; /* all that may be shown */
 
     /* signer_turn.h: */
-    struct key_ring ring;
+    struct key_rings rings;
     struct key_file file;
     int64_t interval; /* seconds that a key signs */
     bool ticked;
     int64_t wall, passed; /* at the last tick */
-    bool unsaved; /* the ring's times are not those on disk */
+    bool unsaved; /* the rings' times are not those on disk */
     struct error trouble; /* why the last change was not made; code NONE: it was */
 };
 
@@ -58,5 +58,5 @@ int signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error
 void signer_keys_free(struct signer_keys *keys);
 DEFINE_CLEANUP(struct signer_keys *, signer_keys_free);
 
-/* `ring` is the one that counts: token key, JWKS and kid are by it.  On failure nothing has changed. */
-int signer_keys_take(struct signer_keys *keys, const struct key_ring *ring, struct error *err);
+/* `rings` are those that count: signing keys, JWKS and kids are by them.  On failure nothing has changed. */
+int signer_keys_take(struct signer_keys *keys, const struct key_rings *rings, struct error *err);

@@ -15,30 +15,46 @@ enum {
 
 /* On disk, then in use. */
 static int
-change(struct signer_keys *keys, const struct key_ring *ring, struct error *err)
+change(struct signer_keys *keys, const struct key_rings *rings, struct error *err)
 {
-    if (key_file_write(&keys->file, ring, err) < 0)
+    if (key_file_write(&keys->file, rings, err) < 0)
         return -1;
     keys->unsaved = false;
-    return signer_keys_take(keys, ring, err);
+    return signer_keys_take(keys, rings, err);
 }
 
 static int
-move(struct signer_keys *keys, enum ring_move due, struct error *err)
+move_ring(struct key_ring *ring, enum ring_move due, int64_t now, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
-    struct key_ring ring = keys->ring;
-    int rc = 0;
 
-    if (due == RING_DROPS)
-        key_ring_drop(&ring, keys->wall);
-    else if (due == RING_ROTATES)
-        rc = key_ring_rotate(&ring, keys->wall, err);
-    else if (due == RING_PUBLISHES)
-        rc = key_generate(&key, err) < 0 ? -1 : key_ring_publish(&ring, key, keys->wall, err);
+    if ((due == RING_BEGINS || due == RING_PUBLISHES) && key_generate(&key, err) < 0)
+        return -1;
+    switch (due) {
+    case RING_STAYS:
+        return 0;
+    case RING_BEGINS: /* nobody can have asked for its set before */
+        return key_ring_begin(key, now, ring, err);
+    case RING_DROPS:
+        key_ring_drop(ring, now);
+        return 0;
+    case RING_ROTATES:
+        return key_ring_rotate(ring, now, err);
+    case RING_PUBLISHES:
+        return key_ring_publish(ring, key, now, err);
+    }
+    return error_set(err, ERROR_SYSTEM, "no such move");
+}
+
+static int
+move(struct signer_keys *keys, enum key_ring_kind kind, enum ring_move due, struct error *err)
+{
+    struct key_rings rings = keys->rings;
+    int rc = move_ring(&rings.of[kind], due, keys->wall, err);
+
     if (rc == 0)
-        rc = change(keys, &ring, err);
-    explicit_bzero(&ring, sizeof ring);
+        rc = change(keys, &rings, err);
+    explicit_bzero(&rings, sizeof rings);
     return rc;
 }
 
@@ -49,11 +65,14 @@ move(struct signer_keys *keys, enum ring_move due, struct error *err)
 static void
 begin(struct signer_keys *keys, int64_t now)
 {
-    key_ring_clamp(&keys->ring, now);
-    if (!key_file_is_even(&keys->file)) {
-        key_ring_republish(&keys->ring, now);
-        keys->unsaved = true;
+    bool cut = !key_file_is_even(&keys->file);
+
+    for (size_t k = 0; k < KEY_RINGS; k++) {
+        key_ring_clamp(&keys->rings.of[k], now);
+        if (cut)
+            key_ring_republish(&keys->rings.of[k], now);
     }
+    keys->unsaved |= cut;
 }
 
 static void
@@ -65,7 +84,8 @@ follow_clock(struct signer_keys *keys, int64_t now, int64_t passed)
         begin(keys, now);
     } else if (step > CLOCK_STEP_SECONDS || step < -CLOCK_STEP_SECONDS) {
         log_notice("event=clock-set seconds=%lld: the keys stay as old as they were", (long long)step);
-        key_ring_shift(&keys->ring, step);
+        for (size_t k = 0; k < KEY_RINGS; k++)
+            key_ring_shift(&keys->rings.of[k], step);
         keys->unsaved = true;
     }
     keys->ticked = true;
@@ -74,23 +94,28 @@ follow_clock(struct signer_keys *keys, int64_t now, int64_t passed)
 }
 
 static int
-catch_up(struct signer_keys *keys, struct error *err)
+turn(struct signer_keys *keys, enum key_ring_kind kind, struct error *err)
 {
-    enum ring_move due = RING_PUBLISHES;
-
-    if (key_file_even(&keys->file, &keys->ring, err) < 0)
-        return -1;
-    if (keys->unsaved && key_file_write(&keys->file, &keys->ring, err) < 0)
-        return -1;
-    keys->unsaved = false;
     for (int i = 0; i < MOVES_MAX; i++) {
-        due = key_ring_due(&keys->ring, keys->interval, keys->wall);
+        enum ring_move due = key_ring_due(&keys->rings.of[kind], keys->interval, keys->wall);
+
         if (due == RING_STAYS)
             break;
-        if (move(keys, due, err) < 0)
+        if (move(keys, kind, due, err) < 0)
             return -1;
     }
     return 0;
+}
+
+static int
+catch_up(struct signer_keys *keys, struct error *err)
+{
+    if (key_file_even(&keys->file, &keys->rings, err) < 0)
+        return -1;
+    if (keys->unsaved && key_file_write(&keys->file, &keys->rings, err) < 0)
+        return -1;
+    keys->unsaved = false;
+    return turn(keys, RING_TOKEN, err) < 0 || turn(keys, RING_BOUND, err) < 0 ? -1 : 0;
 }
 
 /* A disk that fails is told once, and once that it is in order. */
@@ -118,26 +143,47 @@ signer_tick(struct signer_keys *keys, int64_t now, int64_t passed)
 }
 
 int
-signer_rotate(struct signer_keys *keys, struct error *err)
+signer_rotate(struct signer_keys *keys, enum key_ring_kind kind, struct error *err)
 {
-    if (move(keys, RING_ROTATES, err) < 0)
+    if (move(keys, kind, RING_ROTATES, err) < 0)
         return -1;
     do_what_is_due(keys);
     return 0;
 }
 
+/* In each ring that has it; *found stays if none has. */
+static int
+revoke_in(struct key_ring *ring, const char *kid, int64_t now, bool *found, struct error *err)
+{
+    CLEANUP(key_free) struct key *fresh = NULL;
+    struct error why;
+
+    if (key_generate(&fresh, err) < 0)
+        return -1;
+    if (key_ring_revoke(ring, kid, fresh, now, &why) == 0) {
+        *found = true;
+        return 0;
+    }
+    if (why.code == ERROR_MISSING)
+        return 0;
+    *err = why;
+    return -1;
+}
+
 int
 signer_revoke(struct signer_keys *keys, const char *kid, struct error *err)
 {
-    CLEANUP(key_free) struct key *fresh = NULL;
-    struct key_ring ring = keys->ring;
-    int rc = key_generate(&fresh, err);
+    struct key_rings rings = keys->rings;
+    bool found = false;
+    int rc = 0;
 
+    for (size_t k = 0; rc == 0 && k < KEY_RINGS; k++)
+        rc = revoke_in(&rings.of[k], kid, keys->wall, &found, err);
+    if (rc == 0 && !found)
+        rc = error_problem(err, ERROR_MISSING, "not-found", "no key that signs tokens has this name");
     if (rc == 0)
-        rc = key_ring_revoke(&ring, kid, fresh, keys->wall, err);
-    if (rc == 0)
-        rc = change(keys, &ring, err);
-    explicit_bzero(&ring, sizeof ring);
+        rc = change(keys, &rings, err);
+    explicit_bzero(&rings, sizeof rings);
     if (rc == 0)
         do_what_is_due(keys);
     return rc;
@@ -161,6 +207,21 @@ add_fixed(struct mint_keys *list, enum mint_key_purpose purpose, const struct ke
     return 0;
 }
 
+static void
+add_ring(struct mint_keys *list, const struct signer_keys *keys, enum key_ring_kind kind)
+{
+    const struct key_ring *ring = &keys->rings.of[kind];
+
+    for (size_t i = 0; i < ring->n; i++) {
+        const struct ring_key *k = &ring->keys[i];
+        struct mint_key *entry = &list->keys[list->n++];
+
+        *entry = (struct mint_key){ .purpose = key_ring_purpose(kind), .state = k->state, .made = k->made,
+                                    .since = k->since, .step = key_ring_step_at(ring, k, keys->interval) };
+        strcpy(entry->kid, k->kid);
+    }
+}
+
 int
 signer_key_list(const struct signer_keys *keys, struct mint_keys *ret, struct error *err)
 {
@@ -170,14 +231,10 @@ signer_key_list(const struct signer_keys *keys, struct mint_keys *ret, struct er
     memset(ret, 0, sizeof *ret);
     strcpy(ret->jwks, info->jwks);
     strcpy(ret->kid, info->kid);
-    for (size_t i = 0; i < keys->ring.n; i++) {
-        const struct ring_key *k = &keys->ring.keys[i];
-        struct mint_key *entry = &ret->keys[ret->n++];
-
-        *entry = (struct mint_key){ .purpose = k->purpose, .state = k->state, .made = k->made, .since = k->since,
-                                    .step = key_ring_step_at(&keys->ring, k, keys->interval) };
-        strcpy(entry->kid, k->kid);
-    }
+    strcpy(ret->bound_jwks, info->bound_jwks);
+    strcpy(ret->bound_kid, info->bound_kid);
+    add_ring(ret, keys, RING_TOKEN);
+    add_ring(ret, keys, RING_BOUND);
     /* One init made them all. */
     if (x509_read(info->host_ca, info->host_ca_len, &host_ca, err) < 0 ||
         x509_read(info->ek_ca, info->ek_ca_len, &ek_ca, err) < 0 ||

@@ -240,7 +240,7 @@ int store_pool_vms(struct store *store, const char *pool, int64_t *ret, struct e
 struct store_audience {
     char name[NAME_AUDIENCE_MAX + 1];
     bool everyone;  /* every VM may ask for it */
-    uint8_t claims; /* MINT_CLAIM_* */
+    uint8_t claims; /* MINT_CLAIM_*, and MINT_BOUND */
 };
 int store_audience_find(struct store *store, const char *name,
                         struct store_audience *ret, struct error *err);
