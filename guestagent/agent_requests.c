@@ -8,10 +8,9 @@
 #include "lib/common/clock.h"
 #include "lib/common/error_map.h"
 #include "lib/common/json.h"
-#include "lib/crypto/hash.h"
 #include "lib/wire/connect_msg.h"
+#include "lib/wire/pop.h"
 #include "lib/wire/problem.h"
-#include "lib/wire/transcript.h"
 
 void
 agent_refuse(struct reply *reply, const struct error *failure)
@@ -55,62 +54,103 @@ serve_token(const struct agent_socket_options *s, const struct peer *peer, const
                        reply, err);
 }
 
-/* The signature with which this VM says to one verifier, over one connection: the token is mine. */
-static int
-sign_pop(const struct agent_socket_options *s, const struct secret *token, const char *verifier,
-         const uint8_t nonce[32], const uint8_t exporter[32], uint8_t ret[64],
-         struct error *err)
-{
-    CLEANUP(buf_clear) struct buf message = BUF(1024);
-    uint8_t hash[32];
+/* A question to this VM; the texts are borrowed from the body. */
+struct pop_ask {
+    json_t *body;
+    const char *name;
+    uint8_t nonce[POP_NONCE_LEN], exporter[POP_EXPORTER_LEN];
+};
 
-    if (hash_sha256(token->bytes, token->len, hash, err) < 0 ||
-        transcript_pop_message(hash, verifier, nonce, exporter, &message, err) < 0)
-        return -1;
-    return key_sign(s->cnf, message.data, message.len, ret, err);
-}
-
+/* `member` is where the asker names itself. */
 static int
-read_pop(const char *body, size_t len, json_t **ret, const char **ret_verifier,
-         uint8_t nonce[32], uint8_t exporter[32], struct error *err)
+read_ask(const char *body, size_t len, const char *member, const char *members, struct pop_ask *ret, struct error *err)
 {
     size_t nonce_len, exporter_len;
 
-    if (json_parse(body, len, ret, err) < 0 ||
-        json_only(*ret, "verifier nonce exporter", err) < 0 ||
-        json_get_string(*ret, "verifier", false, CONNECT_VERIFIER_MAX, ret_verifier, err) < 0 ||
-        json_get_bytes(*ret, "nonce", false, nonce, 32, &nonce_len, err) < 0 ||
-        json_get_bytes(*ret, "exporter", false, exporter, 32, &exporter_len, err) < 0)
+    if (json_parse(body, len, &ret->body, err) < 0 || json_only(ret->body, members, err) < 0 ||
+        json_get_string(ret->body, member, false, CONNECT_VERIFIER_MAX, &ret->name, err) < 0 ||
+        json_get_bytes(ret->body, "nonce", false, ret->nonce, sizeof ret->nonce, &nonce_len, err) < 0 ||
+        json_get_bytes(ret->body, "exporter", false, ret->exporter, sizeof ret->exporter, &exporter_len, err) < 0)
         return -1;
-    if (nonce_len != 32 || exporter_len != 32)
+    if (nonce_len != sizeof ret->nonce || exporter_len != sizeof ret->exporter)
         return error_set(err, ERROR_INPUT, "nonce and exporter have 32 bytes");
     return 0;
+}
+
+/* With this the VM says to one verifier, over one connection: the token is mine. */
+static int
+make_pop(const struct agent_socket_options *s, const char *audience, const struct pop_ask *ask, struct pop *ret,
+         int64_t *ret_expires_in, struct error *err)
+{
+    struct pop_place place = { .verifier = ask->name, .nonce = ask->nonce, .exporter = ask->exporter };
+    CLEANUP(secret_free) struct secret *token = NULL;
+
+    if (refresher_token(s->refresher, audience, clock_monotonic_ms() + AGENT_TOKEN_MS, &token, ret_expires_in, err) < 0)
+        return -1;
+    if (token->len > TOKEN_TEXT_MAX)
+        return error_set(err, ERROR_SYSTEM, "a token of %zu bytes", token->len);
+    memcpy(ret->token, token->bytes, token->len);
+    ret->token[token->len] = '\0';
+    return pop_sign(ret, s->cnf, &place, err);
 }
 
 static int
 serve_pop(const struct agent_socket_options *s, const char *body, size_t len, struct reply *reply,
           struct error *err)
 {
-    CLEANUP(secret_free) struct secret *token = NULL;
-    CLEANUP(json_decref) json_t *ask = NULL;
-    json_t *answer;
-    const char *verifier = NULL;
-    uint8_t nonce[32], exporter[32], point[KEY_POINT_LEN], signature[KEY_SIGNATURE_LEN];
+    CLEANUP(json_decref) json_t *answer = NULL;
+    struct pop_ask ask = { .body = NULL };
+    struct pop pop;
     int64_t expires_in;
+    int rc = read_ask(body, len, "verifier", "verifier nonce exporter", &ask, err);
 
-    if (read_pop(body, len, &ask, &verifier, nonce, exporter, err) < 0 ||
-        refresher_token(s->refresher, CONNECT_AUDIENCE,
-                        clock_monotonic_ms() + AGENT_TOKEN_MS, &token, &expires_in, err) < 0 ||
-        sign_pop(s, token, verifier, nonce, exporter, signature, err) < 0)
+    if (rc == 0)
+        rc = make_pop(s, CONNECT_AUDIENCE, &ask, &pop, &expires_in, err);
+    json_decref(ask.body);
+    if (rc < 0)
         return -1;
-    key_point(s->cnf, point);
-    answer = json_pack("{s:s%}", "token", (const char *)token->bytes, token->len);
-    if (!answer || json_set_bytes(answer, "cnf", point, sizeof point) < 0 ||
-        json_set_bytes(answer, "signature", signature, sizeof signature) < 0) {
-        json_decref(answer);
+    answer = json_pack("{s:s}", "token", pop.token);
+    if (!answer || json_set_bytes(answer, "cnf", pop.point, sizeof pop.point) < 0 ||
+        json_set_bytes(answer, "signature", pop.signature, sizeof pop.signature) < 0)
         return error_sys(err, ENOMEM, "answer");
-    }
-    return finish_json(answer, reply, err);
+    return finish_json(STEAL(answer), reply, err);
+}
+
+/* A bearer token is no more with a proof than without; and that of virtid-connect must prove for `serve` alone. */
+static int
+check_bound(const struct pop *pop, const char *audience, struct error *err)
+{
+    char iss[NAME_ISSUER_MAX + 1], aud[NAME_AUDIENCE_MAX + 1];
+    size_t mark = strlen(TOKEN_BOUND_AUDIENCE);
+
+    if (token_peek(pop->token, strlen(pop->token), iss, aud, err) == 0 &&
+        strncmp(aud, TOKEN_BOUND_AUDIENCE, mark) == 0 && strcmp(aud + mark, audience) == 0)
+        return 0;
+    return error_problem(err, ERROR_DENIED, "not-bound", "the tokens for %.255s are bearer tokens", audience);
+}
+
+static int
+serve_prove(const struct agent_socket_options *s, const struct peer *peer, const char *body, size_t len,
+            struct reply *reply, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf text = BUF(POP_TEXT_MAX);
+    struct pop_ask ask = { .body = NULL };
+    struct pop pop;
+    int64_t expires_in = 0;
+    int rc = read_ask(body, len, "audience", "audience nonce exporter", &ask, err);
+
+    if (rc == 0)
+        rc = rulebook_allow(s->rules, peer, ask.name, err);
+    if (rc == 0)
+        rc = make_pop(s, ask.name, &ask, &pop, &expires_in, err);
+    if (rc == 0)
+        rc = check_bound(&pop, ask.name, err);
+    json_decref(ask.body);
+    if (rc < 0 || pop_print(&pop, &text, err) < 0)
+        return -1;
+    return finish_json(json_pack("{s:s%, s:I}", "proof", (const char *)text.data, text.len, "expires_in",
+                                 (json_int_t)expires_in),
+                       reply, err);
 }
 
 static int
@@ -205,6 +245,8 @@ agent_answer(const struct agent_socket_options *s, const struct peer *peer, cons
                              "the header \"X-Virtid: 1\" is missing");
     if (get && strcmp(m->path, "/v1/token") == 0)
         return serve_token(s, peer, m, reply, err);
+    if (strcmp(m->method, "POST") == 0 && strcmp(m->path, "/v1/prove") == 0)
+        return serve_prove(s, peer, body, m->body_len, reply, err);
     if (get && strcmp(m->path, "/v1/status") == 0)
         return serve_status(s, reply, err);
     if (get && strcmp(m->path, "/v1/audiences") == 0)

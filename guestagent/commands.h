@@ -9,6 +9,8 @@
 int cmd_run(const struct conf *conf, int ready_fd);
 /* Print a token for `audience`, trying for `wait_seconds` (0: once). */
 int cmd_token(const struct conf *conf, const char *audience, int wait_seconds);
+/* Print a bound token for `audience` with the proof for the verifier's nonce over one connection, both 64 digits. */
+int cmd_prove(const struct conf *conf, const char *audience, const char *nonce, const char *exporter);
 /*
  * Replaces this process by `command`, which finds the number of a descriptor with its token in VIRTID_TOKEN_FD; comes
  * back only when it did not: 125 no token, 126 not runnable, 127 not found.

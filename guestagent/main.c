@@ -16,12 +16,14 @@
 #include "lib/common/json.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
+#include "lib/wire/pop.h"
 
 static const char USAGE[] =
-    "Usage: virtid-agent [OPTION]... run|token|exec|audiences|serve|status|reload|seal\n"
+    "Usage: virtid-agent [OPTION]... run|token|prove|exec|audiences|serve|status|reload|seal\n"
     "\n"
     "  run                  the daemon: prove this VM's identity, keep tokens fresh\n"
     "  token -a AUDIENCE    print a token\n"
+    "  prove -a AUDIENCE --nonce=HEX --exporter=HEX  print a bound token with its proof\n"
     "  exec -a AUDIENCE -- COMMAND...  run it with a token in descriptor $VIRTID_TOKEN_FD\n"
     "  audiences            for whom you may have tokens\n"
     "  serve ADDRESS:PORT   answer virtid-verify --connect\n"
@@ -32,6 +34,8 @@ static const char USAGE[] =
     "  -a, --audience=NAME  for whom the token is\n"
     "  -c, --config=FILE    configuration (" VIRTID_SYSCONFDIR "/agent.conf)\n"
     "  -w, --wait=SECONDS   token, exec: keep trying so long\n"
+    "      --nonce=HEX      prove: the verifier's 32 bytes\n"
+    "      --exporter=HEX   prove: 32 bytes of the TLS exporter " POP_EXPORTER "\n"
     "      --ready-fd=N     run, serve: write a newline to N when ready (serve: after its address)\n"
     "  -h, --help           this text\n"
     "  -V, --version        the version\n";
@@ -49,7 +53,7 @@ static const struct conf_key KEYS[] = {
 };
 
 struct options {
-    const char *config, *audience;
+    const char *config, *audience, *nonce, *exporter;
     int wait_seconds, ready_fd;
 };
 
@@ -109,6 +113,8 @@ parse_options(int argc, char **argv, struct options *o)
                                           { "config", required_argument, NULL, 'c' },
                                           { "wait", required_argument, NULL, 'w' },
                                           { "ready-fd", required_argument, NULL, 'r' },
+                                          { "nonce", required_argument, NULL, 'n' },
+                                          { "exporter", required_argument, NULL, 'e' },
                                           { "help", no_argument, NULL, 'h' },
                                           { "version", no_argument, NULL, 'V' },
                                           { NULL, 0, NULL, 0 } };
@@ -119,6 +125,10 @@ parse_options(int argc, char **argv, struct options *o)
             o->audience = optarg;
         else if (c == 'c')
             o->config = optarg;
+        else if (c == 'n')
+            o->nonce = optarg;
+        else if (c == 'e')
+            o->exporter = optarg;
         else if (c == 'w' && (o->wait_seconds = number(optarg, 86400, "--wait")) < 0)
             return 2;
         else if (c == 'r' && (o->ready_fd = number(optarg, 1 << 20, "--ready-fd")) < 0)
@@ -161,6 +171,10 @@ run_command(const struct options *o, int n, char **words, const struct conf *con
     if (strcmp(command, "token") == 0 && n == 1)
         return o->audience ? cmd_token(conf, o->audience, o->wait_seconds)
                            : usage_error("token needs -a AUDIENCE");
+    if (strcmp(command, "prove") == 0 && n == 1)
+        return o->audience && o->nonce && o->exporter
+                   ? cmd_prove(conf, o->audience, o->nonce, o->exporter)
+                   : usage_error("prove needs -a AUDIENCE --nonce=HEX --exporter=HEX");
     if (strcmp(command, "serve") == 0)
         return n == 2 ? cmd_serve(conf, words[1], o->ready_fd)
                       : usage_error("serve needs ADDRESS:PORT");
@@ -181,7 +195,7 @@ main(int argc, char **argv)
     if (status >= 0)
         return status;
     if (optind >= argc)
-        return usage_error("run, token, exec, audiences, serve, status, reload or seal?");
+        return usage_error("run, token, prove, exec, audiences, serve, status, reload or seal?");
     /* A command that is run must find what it would have found without us. */
     if (strcmp(argv[optind], "exec") != 0)
         process_harden();

@@ -26,7 +26,7 @@ struct prover_options { /* borrowed for ever */
     const char *tcti; /* "auto": device:/dev/tpmrm0 if there is one; "none"; or a TCTI configuration */
     const char *password_file; /* of the endorsement hierarchy's password; "": none */
     bool direct; /* the service is reached over the guest's own network; the host's signature never is */
-    const uint8_t *cnf; /* point of the key that tokens for virtid-connect are bound to */
+    const uint8_t *cnf; /* point of the key that bound tokens, and those for virtid-connect, name */
 };
 
 struct proof_token {

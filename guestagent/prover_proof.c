@@ -175,10 +175,8 @@ describe(struct prover *p, struct attempt *a, const char *audience, struct error
     m->epoch = a->greeting.epoch;
     m->factors = FACTOR_HOST | FACTOR_SECRET;
     memcpy(m->audience, audience, strlen(audience) + 1);
-    if (strcmp(audience, "virtid-connect") == 0) {
-        m->has_cnf = true;
-        memcpy(m->cnf, p->options.cnf, sizeof m->cnf);
-    }
+    m->has_cnf = true; /* the service knows which tokens name it */
+    memcpy(m->cnf, p->options.cnf, sizeof m->cnf);
     m->has_cur = true;
     if (slot_key_point(a->tpm, a->cur, m->cur, err) < 0)
         return error_wrap(err, "secret");

@@ -98,6 +98,87 @@ a_request_needs_the_header_the_method_and_one_audience(void **state)
     }
 }
 
+/* The status of a request for a proof over these bytes (base64url of 32, or not). */
+static int
+ask_proof(struct rig *r, const char *audience, const char *nonce, const char *exporter)
+{
+    char body[400], request[800];
+
+    snprintf(body, sizeof body, "{\"audience\":\"%s\",\"nonce\":\"%s\",\"exporter\":\"%s\"}", audience, nonce, exporter);
+    snprintf(request, sizeof request,
+             "POST /v1/prove HTTP/1.1\r\nHost: l\r\nX-Virtid: 1\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    return ask(r, request);
+}
+
+static void
+proofs_are_for_bound_audiences_and_whom_the_rules_name(void **state)
+{
+    static const char bytes[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    static const char rules[] = "[workload shop]\nuid = 54001\naudiences = bound-shop\n";
+    char path[128], line[160];
+    struct rig *r = *state;
+    struct error err;
+    int status;
+    pid_t pid;
+
+    assert_int_equal(ask_proof(r, "bound-db", bytes, bytes), 200);
+    assert_int_equal(ask_proof(r, "db", bytes, bytes), 403); /* bearer tokens */
+    assert_int_equal(ask_proof(r, "virtid-connect", bytes, bytes), 403);
+    assert_int_equal(ask_proof(r, "bound-db", bytes + 1, bytes), 400);
+    assert_int_equal(ask_proof(r, "bound-db", bytes, "AAAA"), 400);
+    assert_int_equal(ask_proof(r, "two words", bytes, bytes), 400);
+    if (geteuid() != 0)
+        skip_missing("root");
+    rig_stop_agent(r);
+    snprintf(path, sizeof path, "%s/rules", r->folder);
+    assert_int_equal(file_replace(path, rules, strlen(rules), 0644, &err), 0);
+    snprintf(line, sizeof line, "workloads = %s\n", path);
+    rig_configure(r, line);
+    rig_start_agent(r);
+    assert_int_equal(chmod(r->folder, 0755), 0);
+    snprintf(path, sizeof path, "%s/run", r->folder);
+    assert_int_equal(chmod(path, 0755), 0);
+    pid = fork();
+    if (pid == 0) {
+        bool his = setgid(54001) == 0 && setuid(54001) == 0 && ask_proof(r, "bound-shop", bytes, bytes) == 200;
+
+        _exit(his && ask_proof(r, "bound-db", bytes, bytes) == 403 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void
+the_proof_printed_is_of_the_question_the_connection_and_the_token(void **state)
+{
+    static const char nonce[] = "1111111111111111111111111111111111111111111111111111111111111111";
+    static const char exporter[] = "ABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCD";
+    struct rig *r = *state;
+    uint8_t nonce_bytes[32], exporter_bytes[32], named[KEY_THUMBPRINT_LEN];
+    struct pop_place place = { "bound-db", nonce_bytes, exporter_bytes };
+    char line[POP_TEXT_MAX + 2];
+    struct pop pop;
+    struct error err;
+
+    assert_int_equal(rig_run(r, (const char *[]){ "prove", "-a", "bound-db", "--nonce", nonce, "--exporter", exporter, NULL },
+                             line, sizeof line),
+                     0);
+    assert_int_equal(pop_parse(line, strcspn(line, "\n"), &pop, &err), 0);
+    assert_int_equal(pop_read_hex("nonce", nonce, nonce_bytes, &err), 0);
+    assert_int_equal(pop_read_hex("exporter", exporter, exporter_bytes, &err), 0);
+    assert_int_equal(key_thumbprint(pop.point, named, &err), 0);
+    assert_int_equal(pop_check(&pop, named, &place, &err), 0);
+    place.verifier = "bound-bank";
+    assert_int_equal(pop_check(&pop, named, &place, &err), -1);
+    assert_int_equal(rig_run(r, (const char *[]){ "prove", "-a", "db", "--nonce", nonce, "--exporter", exporter, NULL },
+                             line, sizeof line),
+                     3);
+    assert_int_equal(rig_run(r, (const char *[]){ "prove", "-a", "bound-db", "--nonce", nonce, NULL }, line, sizeof line), 2);
+    assert_int_equal(rig_run(r, (const char *[]){ "prove", "-a", "bound-db", "--nonce", "11", "--exporter", exporter, NULL },
+                             line, sizeof line),
+                     2);
+}
+
 /* `prepare` in a child, then GET_DB: its status. */
 static int
 ask_as(struct rig *r, int (*prepare)(void))
@@ -337,6 +418,8 @@ main(void)
         WITH_AGENT(a_request_needs_the_header_the_method_and_one_audience),
         WITH_AGENT(only_root_of_this_guest_is_served),
         WITH_AGENT(many_idle_clients_do_not_keep_others_out_for_long),
+        WITH_AGENT(proofs_are_for_bound_audiences_and_whom_the_rules_name),
+        WITH_AGENT(the_proof_printed_is_of_the_question_the_connection_and_the_token),
         WITH_AGENT(the_server_shows_a_token_and_that_it_is_ours),
         WITH_AGENT(a_server_without_its_agent_refuses_in_words),
         WITH_AGENT(strangers_that_say_nothing_do_not_stop_the_server),
