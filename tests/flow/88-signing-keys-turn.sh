@@ -29,31 +29,6 @@ published() { curl -sS --max-time 20 --cacert "$CA" "$ISSUER/.well-known/jwks.js
 is_published() { published | grep -qF -- "$1"; }
 signed_by() { test "$(kid_in "$2")" = "$1"; }
 
-# older SECONDS: all keys are, as if so much time had passed.
-older() {
-    python3 - "$SERVICE/keys/token-keys" "$1" <<'P'
-import hashlib, struct, sys
-file, seconds = open(sys.argv[1], "r+b"), int(sys.argv[2])
-both = bytearray(file.read())
-for slot in (0, 4096):
-    at, end, fields = slot + 2, slot + 2 + struct.unpack_from(">H", both, slot)[0], []
-    while at < end:
-        fields.append(at + 2)
-        at += 2 + struct.unpack_from(">H", both, at)[0]
-    for key in range(3, len(fields), 5):
-        for when in fields[key + 3], fields[key + 4]:
-            struct.pack_into(">Q", both, when, struct.unpack_from(">Q", both, when)[0] - seconds)
-    both[slot + 4064 : slot + 4096] = hashlib.sha256(both[slot : slot + 4064]).digest()
-file.seek(0)
-file.write(both)
-P
-}
-later() {
-    service_stop -TERM
-    older "$1"
-    service_start
-}
-
 shown=0
 show() { # to the relying party
     echo "a$asked $(cat "$SERVICE/token")" >&"$to_party"
@@ -106,7 +81,7 @@ check the_next_key_is_published_already is_published "$two"
 check an_operator_sees_both_and_the_cas says "^ *$two *token *next .* active in 29 days" admin key list
 check and_is_told_to_wait_for_a_young_key refused_with 'can sign in 6[0-9] min' admin key rotate
 
-later 7200
+service_later 7200
 published >"$SERVICE/set-of-before"
 load 2
 check the_next_key_signs_when_it_is_known says "Key '$two' signs tokens now" admin key rotate
@@ -145,7 +120,7 @@ load 1
 check the_same_key_signs signed_by "$two" "$SERVICE/token"
 
 # By itself, when its time has come.
-later $((31 * 86400))
+service_later $((31 * 86400))
 load 2
 check after_a_month_the_next_one_signs signed_by "$three" "$SERVICE/token"
 check which_the_service_says_itself says "event=key-rotated kid=$three before=$two" cat "$SERVICE/tokend.log"

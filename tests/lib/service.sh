@@ -3,7 +3,7 @@
 #
 #   . "$srcdir/tests/lib/service.sh"
 #   service_up              makes $SERVICE (folder), sets ISSUER CA PUBLIC HOSTS GUESTS ADMIN
-#   service_stop, service_start, service_down
+#   service_stop, service_start, service_later, service_down
 #   admin COMMAND...        virtid with this service's socket
 #   ok TEXT / not_ok TEXT / check TEXT COMMAND...   TAP points;  plan  at the end
 #
@@ -79,6 +79,29 @@ service_stop()
     # not our child in every shell: wait for its end by its /proc entry
     [ -n "$SERVICE_PID" ] && timeout 30 tail --pid="$SERVICE_PID" -f /dev/null
     SERVICE_PID=
+}
+
+# service_later SECONDS: stops it and starts it, and its token keys are as if so much time had passed.
+service_later()
+{
+    service_stop -TERM
+    python3 - "$SERVICE/keys/token-keys" "$1" <<'P'
+import hashlib, struct, sys
+file, seconds = open(sys.argv[1], "r+b"), int(sys.argv[2])
+both = bytearray(file.read())
+for slot in (0, 4096):
+    at, end, fields = slot + 2, slot + 2 + struct.unpack_from(">H", both, slot)[0], []
+    while at < end:
+        fields.append(at + 2)
+        at += 2 + struct.unpack_from(">H", both, at)[0]
+    for key in range(3, len(fields), 5):
+        for when in fields[key + 3], fields[key + 4]:
+            struct.pack_into(">Q", both, when, struct.unpack_from(">Q", both, when)[0] - seconds)
+    both[slot + 4064 : slot + 4096] = hashlib.sha256(both[slot : slot + 4064]).digest()
+file.seek(0)
+file.write(both)
+P
+    service_start
 }
 
 service_down()
