@@ -15,7 +15,8 @@ PACKAGES_RUN=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-sys
     iproute2 util-linux procps dnsmasq-base mmdebstrap debian-archive-keyring
     python3 python3-jwt python3-cryptography ca-certificates)
 
-PACKAGES_TEST=(lintian libcmocka-dev shellcheck jose nodejs sqlite3 tpm2-tools openssl strace
+# Of Apache the program and its modules; the package apache2 would start a server on this machine.
+PACKAGES_TEST=(apache2-bin libapache2-mod-auth-openidc lintian libcmocka-dev shellcheck jose nodejs sqlite3 tpm2-tools openssl strace
     xfsprogs dosfstools cryptsetup-bin lvm2 fdisk virtinst systemd)
 
 # packages_missing NAME...: those that are not installed, one per line.

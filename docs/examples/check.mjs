@@ -1,12 +1,9 @@
-// node check.mjs ISSUER AUDIENCE CA|JWKS TOKEN - prints who the token's VM is, or fails.
-// CA: a PEM file, which must also be in NODE_EXTRA_CA_CERTS, keys are fetched; JWKS: a file that ends in .json.
-// npm install jose
+// JavaScript. npm install jose. NODE_EXTRA_CA_CERTS names the issuer's CA; the token comes on stdin.
 import { readFileSync } from "node:fs";
-import { createLocalJWKSet, createRemoteJWKSet, jwtVerify } from "jose";
+import { createRemoteJWKSet, jwtVerify } from "jose";
 
-const [issuer, audience, trust, token] = process.argv.slice(2);
-const keys = trust.endsWith(".json")
-    ? createLocalJWKSet(JSON.parse(readFileSync(trust, "utf8")))
-    : createRemoteJWKSet(new URL(issuer + "/.well-known/jwks.json"));
-const { payload } = await jwtVerify(token, keys, { issuer, audience, algorithms: ["ES256"] });
+const { VIRTID_ISSUER: issuer, VIRTID_AUDIENCE: audience } = process.env;
+const keys = createRemoteJWKSet(new URL(issuer + "/.well-known/jwks.json"), { cacheMaxAge: 300_000 }); // make one and keep it
+const { payload } = await jwtVerify(readFileSync(0, "utf8").trim(), keys, {
+    issuer, audience, algorithms: ["ES256"], typ: "JWT", clockTolerance: 60, requiredClaims: ["exp", "iat", "nbf", "sub"] });
 console.log(payload.sub);

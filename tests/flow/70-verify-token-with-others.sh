@@ -38,12 +38,28 @@ python3=/usr/bin/python3
 token=$(cat "$dir/token")
 expect 0 our_token_is_valid_to_us verify "$dir/token"
 expect 0 our_token_is_valid_to_jose jose jws ver -i "$dir/token" -k "$dir/jwks.json"
-expect 0 our_token_is_valid_to_pyjwt "$python3" "$srcdir/docs/examples/check.py" "$issuer" shop "$dir/jwks.json" "$token"
-expect 1 our_token_is_refused_by_pyjwt_for_another_audience "$python3" "$srcdir/docs/examples/check.py" "$issuer" other "$dir/jwks.json" "$token"
+cat >"$dir/check.py" <<'P'
+import sys
+import jwt
+
+issuer, audience, keys, token = sys.argv[1:]
+keys = jwt.PyJWKSet.from_json(open(keys).read()).keys
+key = next(k for k in keys if k.key_id == jwt.get_unverified_header(token)["kid"])
+jwt.decode(token, key.key, algorithms=["ES256"], audience=audience, issuer=issuer,
+           options={"require": ["exp", "iat", "nbf", "iss", "aud", "sub"]})
+P
+cat >"$dir/check.mjs" <<'J'
+import { readFileSync } from "node:fs";
+import { createLocalJWKSet, jwtVerify } from "jose";
+
+const [issuer, audience, keys, token] = process.argv.slice(2);
+await jwtVerify(token, createLocalJWKSet(JSON.parse(readFileSync(keys, "utf8"))), { issuer, audience, algorithms: ["ES256"] });
+J
+expect 0 our_token_is_valid_to_pyjwt "$python3" "$dir/check.py" "$issuer" shop "$dir/jwks.json" "$token"
+expect 1 our_token_is_refused_by_pyjwt_for_another_audience "$python3" "$dir/check.py" "$issuer" other "$dir/jwks.json" "$token"
 modules=${VIRTID_NODE_MODULES:-$build/node_modules}
 if [ -d "$modules/jose" ]; then
     ln -s "$modules" "$dir/node_modules"
-    cp "$srcdir/docs/examples/check.mjs" "$dir/"
     expect 0 our_token_is_valid_to_jose_of_npm node "$dir/check.mjs" "$issuer" shop "$dir/jwks.json" "$token"
     expect 1 our_token_is_refused_by_jose_of_npm_for_another_audience node "$dir/check.mjs" "$issuer" other "$dir/jwks.json" "$token"
 else
