@@ -84,7 +84,7 @@ make("token-key", {}, other, unpublished["kid"])
 make("token-signature", {}, other)
 make("token-issuer", {"iss": base + "/other"})
 make("token-audience", {"aud": "other"})
-make("pop", {"aud": "pop:shop"})
+make("token-bound", {"iss": base + "/bound", "aud": "pop:shop", "cnf": {"jkt": unpublished["kid"]}}, other, unpublished["kid"])
 make("token-algorithm", {}, json.dumps(public), algorithm="HS256")
 make("none", {}, None, algorithm="none")
 put("token-malformed", "not.a.token")
@@ -279,11 +279,10 @@ export VIRTID_ISSUER=$made VIRTID_CA=$SERVICE/made.pem
 at=$made_site
 check an_issuer_of_the_tests_own_is_believed all_take "$SERVICE/case/good"
 for case in token-expired token-not-yet token-key token-signature token-issuer token-algorithm token-malformed \
-    token-claims; do
+    token-claims token-bound; do
     check "${case}_is_answered_as_on_the_page" row_is_true $case "$SERVICE/case/$case"
 done
 check token-generation_is_answered_as_on_the_page generation_is_true
-check a_bound_audience_is_answered_as_on_the_page row_is_true pop:NAME "$SERVICE/case/pop"
 check algorithm_none_is_taken_by_nobody row_is_true token-algorithm "$SERVICE/case/none"
 export VIRTID_CA=$SERVICE/stranger.pem
 at=$stranger_site
