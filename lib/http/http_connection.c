@@ -20,7 +20,6 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
-#include "lib/common/json.h"
 
 enum {
     LINGER_MS = 1000,  /* for the peer to read our last answer before it sees a reset */
@@ -132,7 +131,7 @@ static void
 answer(struct http_connection *c, int status, const char *content_type,
        const char *headers, bool head_only, const void *body, size_t len)
 {
-    CLEANUP(buf_clear) struct buf out = BUF(REPLY_ROOM + JSON_TEXT_MAX);
+    CLEANUP(buf_clear) struct buf out = BUF(REPLY_ROOM + len);
     char lines[640], date[64];
     const char *end;
 
@@ -227,7 +226,7 @@ make_request(struct http_connection *c, const uint8_t *body)
         strcpy(r->message.method, "GET");
     if (m->body_len > 0)
         memcpy(r->body, body, m->body_len);
-    r->reply.body = BUF(JSON_TEXT_MAX);
+    r->reply.body = BUF(c->on->option.reply_max);
     r->request = (struct http_request){
         .message = &r->message,
         .body = r->body,

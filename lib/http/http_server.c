@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <event2/listener.h>
 
 #include "lib/common/fdio.h"
+#include "lib/common/json.h"
 #include "lib/http/http_connection.h"
 
 enum {
@@ -120,6 +122,8 @@ http_server_listen(struct http_server *server, const struct http_listener *liste
     on->option = *listener;
     if (on->option.body_max > HTTP_BODY_MAX)
         on->option.body_max = HTTP_BODY_MAX;
+    if (on->option.reply_max == 0)
+        on->option.reply_max = JSON_TEXT_MAX;
     if (http_limit_new(listener->per_address_max,
                        listener->requests_per_second_per_address, &on->limit,
                        err) < 0) {
@@ -222,6 +226,37 @@ split_address(const char *address, char ret_host[static 64], char ret_port[stati
     memcpy(ret_host, address, len);
     ret_host[len] = '\0';
     strcpy(ret_port, colon + 1);
+    return 0;
+}
+
+static bool
+is_wildcard(int fd)
+{
+    struct sockaddr_in6 any = { .sin6_family = AF_UNSPEC };
+    struct sockaddr_in four;
+    socklen_t len = sizeof any;
+
+    if (getsockname(fd, (struct sockaddr *)&any, &len) < 0)
+        return true;
+    memcpy(&four, &any, sizeof four);
+    return any.sin6_family == AF_INET ? four.sin_addr.s_addr == htonl(INADDR_ANY)
+                                      : IN6_IS_ADDR_UNSPECIFIED(&any.sin6_addr) ||
+                                            IN6_IS_ADDR_V4MAPPED(&any.sin6_addr);
+}
+
+int
+http_metrics_listen(const char *address, int *ret_fd, struct error *err)
+{
+    CLEANUP(fd_close) int fd = -1;
+
+    if (http_tcp_listen(address, &fd, err) < 0)
+        return error_wrap(err, "metrics");
+    if (is_wildcard(fd))
+        return error_set(err, ERROR_INPUT,
+                         "metrics: \"%s\" is every address of this machine, also those that guests reach: name one, "
+                         "as 127.0.0.1:PORT",
+                         address);
+    *ret_fd = fd_steal(&fd);
     return 0;
 }
 

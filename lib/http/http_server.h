@@ -43,7 +43,7 @@ struct http_reply {
     int status;                      /* 0 until set: answered as 500 */
     const char *content_type;        /* static text; NULL: application/json */
     char headers[512];               /* whole lines with CRLF */
-    struct buf body;                 /* BUF(JSON_TEXT_MAX) */
+    struct buf body;                 /* BUF(the listener's reply_max) */
     unsigned park_ms;                /* with status 0: call me again after so long, */
     char park_key[PARK_KEY_MAX + 1]; /* or when http_server_wake() says this */
 };
@@ -54,8 +54,9 @@ typedef void http_handler(void *context, const struct http_request *request,
 
 struct http_listener {
     int fd;                          /* listening; taken, and made non-blocking */
-    struct ssl_ctx_st *tls;          /* NULL: plain (Unix sockets only); borrowed for ever unless replaced */
+    struct ssl_ctx_st *tls;          /* NULL: plain (Unix sockets, http_metrics_listen()); borrowed for ever unless replaced */
     size_t body_max;                 /* <= HTTP_BODY_MAX */
+    size_t reply_max;                /* of an answer's body; 0: JSON_TEXT_MAX */
     unsigned connections_max, per_address_max, requests_per_second_per_address; /* 0: no limit */
     bool urgent;                     /* its requests wait in a queue of their own, and are taken first */
     http_handler *handler;
@@ -94,3 +95,8 @@ void http_server_wake(struct http_server *server, const char *key);
 
 /* TCP listener "ADDRESS:PORT" or "[ADDRESS]:PORT" ("127.0.0.1:0": any free port); non-blocking. */
 int http_tcp_listen(const char *address, int *ret_fd, struct error *err);
+/*
+ * The same for plain HTTP without authentication: of one address of this machine, not of all of them, among which
+ * are those that guests reach. ERROR_INPUT.
+ */
+int http_metrics_listen(const char *address, int *ret_fd, struct error *err);
