@@ -27,6 +27,7 @@ server_cert_make(struct mint *mint, const struct mint_info *info,
         x509_read(cert.data, cert.len, &read, err) < 0)
         return error_wrap(err, "server certificate");
     made.renew_after = read.not_before + RENEW_SECONDS;
+    made.ends = read.not_after;
     identity.key = key;
     identity.cert_der = cert.data;
     identity.cert_len = cert.len;

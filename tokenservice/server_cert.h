@@ -11,7 +11,7 @@
 /* One context for listeners that ask for no client certificate, one for the hosts'. */
 struct server_cert {
     struct ssl_ctx_st *plain, *hosts;
-    int64_t renew_after; /* UTC, seconds */
+    int64_t renew_after, ends; /* UTC, seconds */
 };
 
 /* A fresh key, a certificate of the signer, both contexts. */

@@ -38,7 +38,8 @@ enum {
     SIGNER_END_MS = 3000,
     LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over, or a key's? */
     RENEW_AGAIN_MS = 60 * 1000,
-    LISTENERS = 4,
+    LISTENERS = 5,
+    METRICS_MAX = 1 << 20, /* a page with 1000 hosts has 300 KiB */
     OWN_DESCRIPTORS = 64, /* store, signer, loop, listeners, log */
 };
 
@@ -46,12 +47,13 @@ enum {
 static const struct {
     enum route_listener listener;
     unsigned connections_max, per_address_max, requests_per_second;
-    size_t body_max;
+    size_t body_max, reply_max;
 } LIMITS[LISTENERS] = {
-    { ON_PUBLIC, 1000, 100, 100, 1024 },
-    { ON_HOSTS, 4000, 200, 500, HTTP_BODY_MAX },
-    { ON_GUESTS, 4000, 1000, 500, PROVE_BODY_MAX },
-    { ON_ADMIN, 50, 0, 0, HTTP_BODY_MAX },
+    { ON_PUBLIC, 1000, 100, 100, 1024, 0 },
+    { ON_HOSTS, 4000, 200, 500, HTTP_BODY_MAX, 0 },
+    { ON_GUESTS, 4000, 1000, 500, PROVE_BODY_MAX, 0 },
+    { ON_ADMIN, 50, 0, 0, HTTP_BODY_MAX, 0 },
+    { ON_METRICS, 16, 8, 5, 1024, METRICS_MAX }, /* a page reads all leases */
 };
 
 struct tokend {
@@ -151,6 +153,9 @@ listen_all(struct tokend *t, uid_t uid, gid_t gid, struct error *err)
             listen_address_of(t->fds[i], t->addresses[i], err) < 0)
             return -1;
     }
+    if (t->conf->metrics[0] && (http_metrics_listen(t->conf->metrics, &t->fds[4], err) < 0 ||
+                                listen_address_of(t->fds[4], t->addresses[4], err) < 0))
+        return -1;
     return listen_admin(t, uid, gid, err);
 }
 
@@ -234,6 +239,8 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     char path[PATH_MAX];
 
     s->clock_ms = clock_realtime_ms;
+    s->process_started_ms = clock_realtime_ms();
+    s->state_dir = t->conf->state_dir;
     s->enrol_placed = t->conf->enrol_placed;
     s->accept_clock = t->conf->accept_clock;
     s->begin_recovery = t->conf->recovery;
@@ -243,7 +250,10 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
         check_signer(t, err) < 0)
         return -1;
     advertise(t);
-    return server_cert_make(s->mint, &s->info, &t->cert, err);
+    if (server_cert_make(s->mint, &s->info, &t->cert, err) < 0)
+        return -1;
+    s->server_cert_ends = t->cert.ends;
+    return 0;
 }
 
 /* On the worker: nothing more may be answered, so it ends here and now. */
@@ -298,9 +308,11 @@ serve(struct tokend *t, struct error *err)
     t->service.wake = wake_parked;
     t->service.wake_context = t;
     for (int i = 0; i < LISTENERS; i++) {
+        bool plain = LIMITS[i].listener == ON_ADMIN || LIMITS[i].listener == ON_METRICS;
         struct http_listener l = {
             .fd = fd_steal(&t->fds[i]),
             .body_max = LIMITS[i].body_max,
+            .reply_max = LIMITS[i].reply_max,
             .connections_max = connections_of(i),
             .per_address_max = LIMITS[i].per_address_max,
             .requests_per_second_per_address = LIMITS[i].requests_per_second,
@@ -310,10 +322,12 @@ serve(struct tokend *t, struct error *err)
             .context = &t->contexts[i]
         };
 
+        if (l.fd < 0)
+            continue;
         t->contexts[i] = (struct route_context){ .service = &t->service,
                                                  .listener = LIMITS[i].listener,
                                                  .broken = broken };
-        if (LIMITS[i].listener != ON_ADMIN)
+        if (!plain)
             l.tls = LIMITS[i].listener == ON_HOSTS ? t->cert.hosts : t->cert.plain;
         if (http_server_listen(t->server, &l, err) < 0)
             return -1;
@@ -359,6 +373,8 @@ make_next_cert(void *arg)
     if (server_cert_make(t->service.mint, &t->service.info, &t->next_cert, &err) < 0)
         log_error(&err,
                   "the server certificate was not renewed; going on with the old one");
+    else
+        t->service.server_cert_ends = t->next_cert.ends;
     event_active(t->on_renewed, 0, 0);
 }
 
@@ -490,11 +506,11 @@ tokend_new(const struct tokend_conf *conf, struct tokend **ret, struct error *er
 static void
 say_ready(const struct tokend *t, int ready_fd)
 {
-    char line[400];
+    char line[500];
     int n = snprintf(
         line, sizeof line,
-        "{\"public\":\"%s\",\"hosts\":\"%s\",\"guests\":\"%s\",\"admin\":\"%s\"}",
-        t->addresses[0], t->addresses[1], t->addresses[2], t->addresses[3]);
+        "{\"public\":\"%s\",\"hosts\":\"%s\",\"guests\":\"%s\",\"admin\":\"%s\",\"metrics\":\"%s\"}",
+        t->addresses[0], t->addresses[1], t->addresses[2], t->addresses[3], t->addresses[4]);
     struct error ignored;
 
     if (ready_fd >= 0 && n > 0 && (size_t)n < sizeof line)

@@ -21,6 +21,7 @@ static const struct conf_key KEYS[] = {
     { "listen.hosts", CONF_TEXT, "0.0.0.0:8444" },
     { "listen.guests", CONF_TEXT, "0.0.0.0:8445" },
     { "listen.admin", CONF_TEXT, "/run/virtid-token/admin.sock" },
+    { "listen.metrics", CONF_TEXT, "" },
     { "listen.admin_group", CONF_TEXT, "" },
     { "listen.hosts_advertised", CONF_TEXT, "" },
     { "listen.guests_advertised", CONF_TEXT, "" },
@@ -73,6 +74,7 @@ tokend_conf_read(const char *path, struct tokend_conf *ret, struct error *err)
     c.hosts = conf_text(c.file, "listen.hosts");
     c.guests = conf_text(c.file, "listen.guests");
     c.admin = conf_text(c.file, "listen.admin");
+    c.metrics = conf_text(c.file, "listen.metrics");
     c.admin_group = conf_text(c.file, "listen.admin_group");
     c.guests_advertised = conf_text(c.file, "listen.guests_advertised");
     c.service_user = conf_text(c.file, "users.service");

@@ -14,6 +14,7 @@ struct tokend_conf {
     const char *trust_domain, *issuer;
     const char *state_dir, *key_dir, *signer_program;
     const char *public_, *hosts, *guests, *admin; /* where to listen */
+    const char *metrics;                          /* "": nowhere */
     const char *admin_group;                      /* "" : none */
     const char *guests_advertised; /* "" : what the signer's bundle says */
     const char *service_user, *signer_user;

@@ -160,6 +160,7 @@ static const struct problem table[] = {
     { "internal", 500, "The service failed", "its log says at what" },
     { NULL, 0, NULL, NULL },
 };
+_Static_assert(sizeof table / sizeof table[0] <= PROBLEMS_MAX, "PROBLEMS_MAX is too small");
 
 const struct problem *
 problem_table(void)
@@ -177,7 +178,7 @@ problem_find(const char *name)
     return NULL;
 }
 
-static const struct problem *
+const struct problem *
 problem_of(const struct error *err)
 {
     static const char *const by_code[] = {

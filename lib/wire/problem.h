@@ -10,6 +10,8 @@
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
 
+enum { PROBLEMS_MAX = 128 }; /* entries, at most */
+
 struct problem {
     const char *name;
     int status;
@@ -19,10 +21,12 @@ struct problem {
 
 /* NULL: unknown name. */
 const struct problem *problem_find(const char *name);
-/* Every entry, for docs and tests; NULL-named end. */
+/* Every entry; NULL-named end. */
 const struct problem *problem_table(void);
 
-/* application/problem+json of err->problem (or of its code); detail only when `detail` is not NULL. */
+/* That of err->problem, or of its code. */
+const struct problem *problem_of(const struct error *err);
+/* application/problem+json of problem_of(err); detail only when `detail` is not NULL. */
 int problem_body(const struct error *err, const char *detail, struct buf *into);
 /* The other way: a refusal read from a peer. Fills err with its code, problem and title; always -1. */
 int problem_read(int status, const char *body, size_t len, struct error *err);

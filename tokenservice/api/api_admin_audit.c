@@ -9,31 +9,14 @@
 #include <string.h>
 
 #include "tokenservice/api/api_body.h"
+#include "tokenservice/api/decision.h"
 
 enum { AUDIT_PAGE = 50, AUDIT_PAGE_MAX = 64 /* all of them fit into one answer */ };
 
 static int
 add_record(void *context, const struct store_audit *r, struct error *err)
 {
-    json_t *o = json_pack("{s:I,s:I,s:s,s:s}", "id", (json_int_t)r->id, "time",
-                          (json_int_t)r->ms, "who", r->who, "what", r->what);
-    char uuid[VM_UUID_TEXT];
-
-    if (!o || json_array_append_new(context, o) < 0)
-        return error_set(err, ERROR_SYSTEM, "no memory");
-    if (r->has_uuid) {
-        vm_uuid_print(&r->uuid, uuid);
-        json_object_set_new(o, "uuid", json_string(uuid));
-    }
-    if (r->problem[0])
-        json_object_set_new(o, "problem", json_string(r->problem));
-    if (r->why[0])
-        json_object_set_new(o, "why", json_string(r->why));
-    if (r->seen[0])
-        json_object_set_new(o, "seen", json_string(r->seen));
-    if (r->expected[0])
-        json_object_set_new(o, "expected", json_string(r->expected));
-    return 0;
+    return json_array_append_new(context, decision_show(r)) < 0 ? error_set(err, ERROR_SYSTEM, "no memory") : 0;
 }
 
 /* An absent parameter leaves "". */

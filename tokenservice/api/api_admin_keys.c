@@ -10,12 +10,6 @@
 #include "tokenservice/api/api_body.h"
 #include "tokenservice/api/signing_keys.h"
 
-static const char *const PURPOSES[] = { [MINT_KEY_TOKEN] = "token", [MINT_KEY_HOST_CA] = "host-ca",
-                                        [MINT_KEY_EK_CA] = "ek-ca", [MINT_KEY_RECEIPT] = "receipt",
-                                        [MINT_KEY_BOUND] = "bound" };
-static const char *const STATES[] = { [MINT_KEY_NEXT] = "next", [MINT_KEY_ACTIVE] = "active",
-                                      [MINT_KEY_RETIRING] = "retiring" };
-
 static const char *
 next_step(const struct mint_key *key)
 {
@@ -33,8 +27,8 @@ answer_keys(struct api_call *call, const struct mint_keys *keys, struct error *e
 
     for (size_t i = 0; i < keys->n; i++) {
         const struct mint_key *k = &keys->keys[i];
-        json_t *o = json_pack("{s:s,s:s,s:s,s:I,s:I}", "kid", k->kid, "purpose", PURPOSES[k->purpose], "state",
-                              STATES[k->state], "made", (json_int_t)k->made * 1000, "since",
+        json_t *o = json_pack("{s:s,s:s,s:s,s:I,s:I}", "kid", k->kid, "purpose",
+                              key_purpose_name(k->purpose), "state", key_state_name(k->state), "made", (json_int_t)k->made * 1000, "since",
                               (json_int_t)k->since * 1000);
 
         if (o && next_step(k) &&

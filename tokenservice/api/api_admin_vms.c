@@ -25,7 +25,6 @@ struct page {
     struct service *service;
     int64_t now_ms;
     json_t *vms;
-    struct vm_account account;
     char last[VM_UUID_TEXT];
 };
 
@@ -33,20 +32,9 @@ static int
 add_vm(void *context, const struct store_vm *stored, struct error *err)
 {
     struct page *p = context;
-    json_t *o;
 
     vm_uuid_print(&stored->uuid, p->last);
-    /* A row that somebody forged is shown as such, not left out. */
-    if (vm_account_open(p->service, stored, &p->account, err) < 0) {
-        if (err->code != ERROR_DENIED)
-            return -1;
-        o = json_pack("{s:s,s:s}", "uuid", p->last, "state", "forged");
-    } else {
-        o = vm_account_show(p->service, &p->account, p->now_ms);
-    }
-    if (!o || json_array_append_new(p->vms, o) < 0)
-        return error_set(err, ERROR_SYSTEM, "no memory");
-    return 0;
+    return vm_account_list(p->service, stored, p->now_ms, p->vms, err);
 }
 
 static int

@@ -485,6 +485,7 @@ api_report(struct service *s, struct api_call *call, struct error *err)
     }
     if (lease_results_encode(results, report->n_vms, &call->reply->body, err) < 0)
         return -1;
+    counts_leases(&s->counts, report->op, results, report->n_vms);
     signing_keys_tell(s, call);
     if (report->op == LEASE_OP_HANDOVER && results[0].locked)
         add_header(call, HTTP_LOCKED ": 1\r\n");

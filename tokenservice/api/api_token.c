@@ -378,9 +378,8 @@ static int
 record(struct service *s, struct api_call *call, const struct proof *proof,
        bool enrolled, struct error *err)
 {
-    static const char *const FACTORS[] = { "host", "host+vtpm", "host+secret", "host+vtpm+secret" };
     const struct proof_result *r = &proof->result;
-    const char *factors = FACTORS[!!(r->factors & FACTOR_VTPM) + 2 * !!(r->factors & FACTOR_SECRET)];
+    const char *factors = counts_factors_name(counts_factors_place(r->factors));
     struct decision d = { .uuid = &proof->p.uuid, .why = proof->p.audience, .seen = factors };
 
     if (enrolled) {
@@ -592,8 +591,12 @@ api_token(struct service *s, struct api_call *call, struct error *err)
     vm_uuid_print(&proof->p.uuid, proof->uuid);
     if (service_check_clock(s, call->now_ms, err) < 0)
         return -1;
-    if (decide(s, call, proof, answer, err) < 0 ||
-        answer_encode(answer, &call->reply->body, err) < 0)
+    if (decide(s, call, proof, answer, err) < 0) {
+        counts_proof_refused(&s->counts, err);
+        return -1;
+    }
+    counts_proof(&s->counts, answer->type, proof->result.factors);
+    if (answer_encode(answer, &call->reply->body, err) < 0)
         return -1;
     call->reply->status = 200;
     return 0;

@@ -83,3 +83,27 @@ decision_add_seldom(struct service *s, const struct api_call *call,
     *ret_new = !had;
     return had ? 0 : decision_add(s, call, d, err);
 }
+
+json_t *
+decision_show(const struct store_audit *r)
+{
+    json_t *o = json_pack("{s:I,s:I,s:s,s:s}", "id", (json_int_t)r->id, "time", (json_int_t)r->ms, "who", r->who,
+                          "what", r->what);
+    char uuid[VM_UUID_TEXT];
+
+    if (!o)
+        return NULL;
+    if (r->has_uuid) {
+        vm_uuid_print(&r->uuid, uuid);
+        json_object_set_new(o, "uuid", json_string(uuid));
+    }
+    if (r->problem[0])
+        json_object_set_new(o, "problem", json_string(r->problem));
+    if (r->why[0])
+        json_object_set_new(o, "why", json_string(r->why));
+    if (r->seen[0])
+        json_object_set_new(o, "seen", json_string(r->seen));
+    if (r->expected[0])
+        json_object_set_new(o, "expected", json_string(r->expected));
+    return o;
+}

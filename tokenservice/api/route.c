@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/common/clock.h"
 #include "lib/common/error_map.h"
 #include "lib/common/json.h"
 #include "lib/common/log.h"
@@ -67,6 +68,9 @@ static const struct route TABLE[] = {
     { "GET", "/v1/admin/recovery", ON_ADMIN, WHO_ADMIN, api_admin_recovery },
     { "POST", "/v1/admin/recovery/finish", ON_ADMIN, WHO_ADMIN, api_admin_recovery_finish },
     { "GET", "/v1/admin/audit", ON_ADMIN, WHO_ADMIN, api_admin_audit },
+    { "GET", "/v1/admin/top", ON_ADMIN, WHO_ADMIN, api_admin_top },
+
+    { "GET", "/metrics", ON_METRICS, WHO_ANYONE, api_metrics },
     { NULL, NULL, 0, WHO_ADMIN, NULL },
 };
 
@@ -74,6 +78,18 @@ const struct route *
 route_table(void)
 {
     return TABLE;
+}
+
+const char *
+route_listener_name(enum route_listener listener)
+{
+    static const char *const NAMES[] = { [ON_PUBLIC] = "public",
+                                         [ON_GUESTS] = "guests",
+                                         [ON_HOSTS] = "hosts",
+                                         [ON_ADMIN] = "admin",
+                                         [ON_METRICS] = "metrics" };
+
+    return NAMES[listener];
 }
 
 /* Does `path` fit, and what stands in the place of its "*"? */
@@ -139,12 +155,13 @@ call_endpoint(const struct route_context *context, struct api_call *call,
     const char *path = call->request->message->path;
     const struct route *route;
 
-    if (context->listener != ON_ADMIN &&
+    if (context->listener != ON_ADMIN && context->listener != ON_METRICS &&
         !served_name(service, context->listener,
                      http_header(call->request->message, "host")))
         return error_problem(err, ERROR_DENIED, "misdirected",
                              "this listener has another name");
-    if (context->listener != ON_PUBLIC && grace_end(service, call->now_ms, err) < 0)
+    /* Who only looks changes nothing. */
+    if (context->listener != ON_PUBLIC && context->listener != ON_METRICS && grace_end(service, call->now_ms, err) < 0)
         return -1;
     if (context->listener == ON_PUBLIC)
         path = without_issuer_path(service, path);
@@ -195,6 +212,14 @@ answer_problem(const struct route_context *context, struct api_call *call,
                  err->retry_s ? err->retry_s : BUSY_SECONDS);
 }
 
+/* One that waits for another is not counted by its length: it was made to wait. */
+static void
+count_answer(const struct route_context *context, const struct http_request *request, const struct http_reply *reply)
+{
+    if (reply->status != 0 && !request->again)
+        histogram_take(&context->service->counts.took[context->listener], clock_monotonic_ms() - request->came_ms);
+}
+
 void
 route_answer(void *arg, const struct http_request *request, struct http_reply *reply)
 {
@@ -208,8 +233,10 @@ route_answer(void *arg, const struct http_request *request, struct http_reply *r
     if (call_endpoint(context, &call, &err) == 0) {
         if (reply->status == 0 && reply->park_ms == 0)
             reply->status = 200;
+        count_answer(context, request, reply);
         return;
     }
+    counts_refusal(&service->counts, context->listener, &err);
     /* Nothing may be answered on a store that lost a write or without the signer. */
     if (err.code == ERROR_SYSTEM) {
         log_error(&err, "%s %s", request->message->method, request->message->path);
@@ -217,4 +244,5 @@ route_answer(void *arg, const struct http_request *request, struct http_reply *r
             context->broken(&dead);
     }
     answer_problem(context, &call, &err);
+    count_answer(context, request, reply);
 }

@@ -13,7 +13,8 @@
 #include "lib/http/http_server.h"
 #include "tokenservice/api/service_state.h"
 
-enum route_listener { ON_PUBLIC = 1, ON_GUESTS, ON_HOSTS, ON_ADMIN };
+enum route_listener { ON_PUBLIC = 1, ON_GUESTS, ON_HOSTS, ON_ADMIN, ON_METRICS };
+const char *route_listener_name(enum route_listener listener); /* "public", ... */
 enum route_who {
     WHO_ANYONE,
     WHO_HOST /* joined, by its live certificate */,

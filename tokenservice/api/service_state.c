@@ -214,6 +214,14 @@ service_in_grace(struct service *s, int64_t now_ms, const char *host)
 }
 
 int
+service_totals(struct service *s, int64_t now_ms, struct store_totals *ret, struct error *err)
+{
+    bool may_lapse = now_ms - s->started_ms >= LEASE_LIFE_MS;
+
+    return store_totals(s->store, may_lapse ? now_ms - LEASE_LIFE_MS : INT64_MIN, ret, err);
+}
+
+int
 service_check_clock(struct service *s, int64_t now_ms, struct error *err)
 {
     long long seconds = (s->newest_ms - now_ms) / 1000;

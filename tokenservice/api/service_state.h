@@ -15,6 +15,7 @@
 #include "lib/common/error.h"
 #include "lib/http/http_server.h"
 #include "tokenservice/lease/lease_record.h"
+#include "tokenservice/api/counts.h"
 #include "tokenservice/api/pulls.h"
 #include "tokenservice/api/rate.h"
 #include "tokenservice/mint/mint_client.h"
@@ -56,6 +57,11 @@ struct service {
     int64_t recovery_since_ms;
     int64_t restored_ms; /* the database knows nothing that was made later than this */
 
+    struct counts counts;
+    const char *state_dir;      /* whose disk is looked at; NULL: none is */
+    int64_t process_started_ms;
+    int64_t server_cert_ends;   /* UTC, seconds; 0: not known */
+
     int64_t started_ms;
     bool grace;
     bool was_grace;   /* what comes at its end is still to be done: grace_end() */
@@ -84,6 +90,9 @@ int service_subkeys(struct service *service, uint64_t hour,
 
 /* Is it still the grace period?  `host`, if not NULL, has just reported. */
 bool service_in_grace(struct service *service, int64_t now_ms, const char *host);
+
+/* How many VMs and leases there are; the service's own downtime is counted against no lease. */
+int service_totals(struct service *service, int64_t now_ms, struct store_totals *ret, struct error *err);
 
 /*
  * ERROR_BUSY "clock": the clock is more than CLOCK_BACK_MS behind the newest audit record.

@@ -10,6 +10,28 @@
 
 #define REVOKED "key-revoked"
 
+const char *
+key_purpose_name(enum mint_key_purpose purpose)
+{
+    static const char *const NAMES[] = { [MINT_KEY_TOKEN] = "token",
+                                         [MINT_KEY_HOST_CA] = "host-ca",
+                                         [MINT_KEY_EK_CA] = "ek-ca",
+                                         [MINT_KEY_RECEIPT] = "receipt",
+                                         [MINT_KEY_BOUND] = "bound" };
+
+    return NAMES[purpose];
+}
+
+const char *
+key_state_name(enum mint_key_state state)
+{
+    static const char *const NAMES[] = { [MINT_KEY_NEXT] = "next",
+                                         [MINT_KEY_ACTIVE] = "active",
+                                         [MINT_KEY_RETIRING] = "retiring" };
+
+    return NAMES[state];
+}
+
 /* By the database's name of each: the active key that was recorded last. */
 static int
 record_active(struct service *s, const struct api_call *call, const char *what, const char *meta, const char *kid,

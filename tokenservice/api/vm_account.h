@@ -54,6 +54,9 @@ int vm_account_check_holder(struct service *service, const struct vm_account *ac
 /* {"uuid","name","state","host","lease",...} for operators and the VM's own host. */
 json_t *vm_account_show(struct service *service, const struct vm_account *account,
                         int64_t now_ms);
+/* The same of what was read for a list, into the array; a row that somebody forged is shown as such, not left out. */
+int vm_account_list(struct service *service, const struct store_vm *stored, int64_t now_ms, json_t *into,
+                    struct error *err);
 /* As above with all settings and the steps of `virtid why`. */
 int vm_account_show_all(struct service *service, const struct vm_account *account,
                         int64_t now_ms, json_t **ret, struct error *err);

@@ -173,6 +173,15 @@ int store_vm_drop(struct store *store, const struct vm_uuid *uuid, struct error 
 /* The nonces of proofs that were accepted later than that no longer count. */
 int store_vm_marks_forget(struct store *store, int64_t since_ms, struct error *err);
 int store_vm_count(struct store *store, int64_t *ret, struct error *err);
+/* That hosts hold or are about to: of a hand-over first, then the one renewed longest ago. */
+int store_vm_list_held(struct store *store, size_t limit, store_vm_each *each, void *context, struct error *err);
+struct store_totals {
+    int64_t leases[LEASE_MOVE + 1]; /* by state */
+    int64_t lapsed;                 /* of those in RUNS: not renewed since the time that was asked about */
+    int64_t pending, proved;        /* VMs that never proved themselves, and others */
+};
+/* How many VMs there are. Reads all of them: for who asks every few seconds. */
+int store_totals(struct store *store, int64_t lapsed_ms, struct store_totals *ret, struct error *err);
 /* Does another account that is not pending have it? */
 int store_vm_ek_used(struct store *store, const uint8_t ek_sha256[static 32],
                      const struct vm_uuid *but, bool *ret, struct error *err);
@@ -293,7 +302,12 @@ int store_audit_list_steps(struct store *store, const struct vm_uuid *uuid, size
                            store_audit_each *each, void *context, struct error *err);
 /* Of this kind, at `since_ms` or later. */
 int store_audit_count_of(struct store *store, const char *what, int64_t since_ms, int64_t *ret, struct error *err);
+/* Newest first, those of the newest 2000 that refuse. */
+int store_audit_list_refusals(struct store *store, size_t limit, store_audit_each *each, void *context,
+                              struct error *err);
 int store_audit_count(struct store *store, int64_t *ret, struct error *err);
+/* As above without reading them: ids are given one after the other. */
+int store_audit_newest(struct store *store, int64_t *ret_id, struct error *err);
 /* ERROR_DENIED "audit-broken": a record does not follow from the one before it.
  * *ret_newest_ms: the latest time in it, from AUDIT_CLOCK_ACCEPTED on if there is one. */
 #define AUDIT_CLOCK_ACCEPTED "clock-accepted" /* an operator's word: the clock is right */

@@ -219,6 +219,20 @@ store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t limit,
 }
 
 int
+store_audit_list_refusals(struct store *store, size_t limit, store_audit_each *each, void *context,
+                          struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+
+    if (query_new(store, &q, err,
+                  "SELECT " AUDIT_COLUMNS " FROM audit WHERE problem <> '' AND "
+                  "id > (SELECT max(id) FROM audit) - 2000 ORDER BY id DESC LIMIT ?",
+                  "i", (int64_t)limit) < 0)
+        return -1;
+    return each_record(store, q, each, context, err);
+}
+
+int
 store_audit_count_of(struct store *store, const char *what, int64_t since_ms, int64_t *ret, struct error *err)
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
@@ -244,6 +258,14 @@ store_audit_count(struct store *store, int64_t *ret, struct error *err)
     return rc > 0   ? 0
            : rc < 0 ? -1
                     : error_set(err, ERROR_SYSTEM, "database: no count");
+}
+
+int
+store_audit_newest(struct store *store, int64_t *ret_id, struct error *err)
+{
+    uint8_t hash[32];
+
+    return newest(store, ret_id, hash, err);
 }
 
 int

@@ -243,6 +243,40 @@ store_vm_count(struct store *store, int64_t *ret, struct error *err)
 }
 
 int
+store_vm_list_held(struct store *store, size_t limit, store_vm_each *each, void *context, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+
+    if (query_new(store, &q, err,
+                  "SELECT " VM_COLUMNS " FROM vms WHERE st <> 0 ORDER BY st DESC, renewed_ms, uuid LIMIT ?", "i",
+                  (int64_t)limit) < 0)
+        return -1;
+    return each_vm(store, q, each, context, err);
+}
+
+int
+store_totals(struct store *store, int64_t lapsed_ms, struct store_totals *ret, struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    int rc;
+
+    memset(ret, 0, sizeof *ret);
+    if (query_new(store, &q, err,
+                  "SELECT st, pending, st = 1 AND renewed_ms <= ?, count(*) FROM vms GROUP BY 1, 2, 3", "i",
+                  lapsed_ms) < 0)
+        return -1;
+    while ((rc = query_step(store, q, err)) > 0) {
+        int64_t n = sqlite3_column_int64(q, 3);
+
+        ret->leases[sqlite3_column_int(q, 0)] += n; /* 0 to 2, says the schema */
+        *(sqlite3_column_int(q, 1) ? &ret->pending : &ret->proved) += n;
+        if (sqlite3_column_int(q, 2))
+            ret->lapsed += n;
+    }
+    return rc;
+}
+
+int
 store_host_vms(struct store *store, const char *name, int64_t *ret, struct error *err)
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
