@@ -44,6 +44,7 @@ enum {
 struct hostd_settings {
     const char *libvirt_uri, *state_dir, *run_dir, *priv_socket, *strict_dir, *user;
     const char *agent_program, *admin_group, *swtpm_dir, *hook_dir, *libvirt_run_dir;
+    const char *metrics; /* where Prometheus asks; "" nowhere */
     int64_t start_wait_ms;
     enum lease_mode mode; /* of VMs for which nobody has set one */
     bool manage_all, inject;
@@ -153,6 +154,8 @@ struct hostd {
     struct hookd *hookd;
     struct http_server *http;
     struct hook_state hook;
+    uint64_t hook_answers[HOOK_WAIT + 1]; /* of managed VMs, by verdict */
+    int64_t started_ms;                /* UTC */
     unsigned journal_bad;
     bool journal_failed;               /* a write failed: we end rather than answer */
 };

@@ -18,6 +18,7 @@
 #include "plugin/channels.h"
 #include "plugin/hook_health.h"
 #include "plugin/hookd.h"
+#include "plugin/host_metrics.h"
 #include "plugin/hostd_admin.h"
 #include "plugin/lease.h"
 #include "plugin/missed.h"
@@ -172,7 +173,7 @@ open_all(struct hostd *h, struct error *err)
         log_warning("%u journal files could not be read and are put aside as *.bad; going on", h->journal_bad);
     service_tick(h, clock_monotonic_ms());
     hook_health_open(h);
-    if (open_hook(h, err) < 0 || hostd_admin_open(h, err) < 0 ||
+    if (open_hook(h, err) < 0 || hostd_admin_open(h, err) < 0 || host_metrics_open(h, err) < 0 ||
         libvirt_watch_start(h->settings.libvirt_uri, carry, h, &h->watch, err) < 0)
         return -1;
     lease_tick(h, clock_monotonic_ms());

@@ -44,6 +44,7 @@ static const struct conf_key keys[] = {
     { "host.hook_dir", CONF_TEXT, VIRTID_HOOK_DIR },
     { "host.libvirt_run_dir", CONF_TEXT, "/run" },
     { "host.admin_group", CONF_TEXT, "" },
+    { "host.metrics", CONF_TEXT, "" },
     { "users.host", CONF_TEXT, "virtid" },
     { NULL, CONF_TEXT, NULL },
 };
@@ -125,6 +126,7 @@ read_settings(const struct conf *conf, struct hostd_settings *s, struct error *e
     s->hook_dir = conf_text(conf, "host.hook_dir");
     s->libvirt_run_dir = conf_text(conf, "host.libvirt_run_dir");
     s->admin_group = conf_text(conf, "host.admin_group");
+    s->metrics = conf_text(conf, "host.metrics");
     s->user = conf_text(conf, "users.host");
     s->start_wait_ms = conf_int(conf, "host.start_wait") * 1000;
     if (s->start_wait_ms < 1000 || s->start_wait_ms > START_WAIT_MAX * 1000)

@@ -189,8 +189,10 @@ vm_save(struct vm *vm)
 void
 vm_answer_hook(const struct vm *vm, struct hook_call *call, enum hook_verdict verdict, const char *reason)
 {
-    if (!vm->hostd->journal_failed) /* else its connection ends with us */
-        hook_call_answer(call, verdict, reason);
+    if (vm->hostd->journal_failed) /* its connection ends with us */
+        return;
+    vm->hostd->hook_answers[verdict]++;
+    hook_call_answer(call, verdict, reason);
 }
 
 uint64_t

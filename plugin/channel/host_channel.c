@@ -188,6 +188,7 @@ sign(struct host_channel *c, const uint8_t h[static 32], uint64_t epoch, struct 
     fields_add_text(&payload, id->host);
     fields_add(&payload, signature, sizeof signature);
     c->status.signatures++;
+    c->status.signed_ms = clock_realtime_ms();
     send_frame(c, FRAME_SIG, payload.data, payload.len);
     return 0;
 }
@@ -352,6 +353,8 @@ take_status(struct host_channel *c, struct fields f)
         return;
     copy_hostile(c->status.word, sizeof c->status.word, word, word_len);
     copy_hostile(c->status.text, sizeof c->status.text, text, text_len);
+    if (strcmp(c->status.word, "token") == 0)
+        c->status.token_ms = clock_realtime_ms();
     changed(c);
 }
 

@@ -73,6 +73,7 @@ struct host_channel_status {
     enum host_channel_state state;
     uint64_t bundle_serial;                /* that the agent said it holds */
     unsigned signatures, refusals, opens;
+    int64_t signed_ms, token_ms;           /* UTC: the last signature; when the guest last said that it has a token; 0 never */
     char refusal[32];                      /* last NO */
     char word[32];                         /* last FRAME_STATUS of the guest: hostile, escaped */
     char text[HOST_CHANNEL_TEXT_MAX + 1];
