@@ -93,6 +93,10 @@ const struct command command_table[] = {
     { "info", "DOMAIN...", "all that is known of an identity", "", cmd_info },
     { "why", "DOMAIN...", "walk the flow: where a VM stands, what was seen, what repairs it", "",
       cmd_why },
+    { "top", "[--every SECONDS] [--once]", "the present: leases, proofs, refusals, drawn again every two seconds; q ends",
+      "  --every SECONDS       draw again so often (default: 2)\n"
+      "  --once                print it once, as where the output is no terminal\n",
+      cmd_top },
     { "set", "DOMAIN... [OPTION]...", "set owner, labels, floor, audiences, mode, restore",
       "  --owner TEXT\n"
       "  --label NAME=VALUE    repeatable; NAME= removes it\n"
