@@ -17,7 +17,7 @@ PACKAGES_RUN=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-sys
 
 # Of Apache the program and its modules; the package apache2 would start a server on this machine.
 PACKAGES_TEST=(apache2-bin libapache2-mod-auth-openidc lintian libcmocka-dev shellcheck jose nodejs sqlite3 tpm2-tools openssl strace
-    xfsprogs dosfstools cryptsetup-bin lvm2 fdisk virtinst systemd)
+    xfsprogs dosfstools cryptsetup-bin lvm2 fdisk virtinst systemd prometheus)
 
 # packages_missing NAME...: those that are not installed, one per line.
 packages_missing() {
@@ -38,8 +38,8 @@ packages_kernel() {
 }
 
 # packages_install NAME...: installs what is missing, and says what.
-packages_install() {
-    local missing
+packages_install() (
+    local missing policy=/usr/sbin/policy-rc.d
 
     mapfile -t missing < <(packages_missing "$@" && packages_kernel)
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -47,10 +47,15 @@ packages_install() {
     export DEBIAN_FRONTEND=noninteractive
     # Whoever interrupted an earlier run may have stopped dpkg half-way.
     [ -z "$(ls /var/lib/dpkg/updates)" ] || dpkg --configure -a || return 1
+    # No daemon that comes with them is started (prometheus); a policy of the machine's own stays.
+    if ! [ -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || return 1
+    fi
     # Lists that are there are tried first: an update costs more than most installs.
     packages_get install -y --no-install-recommends "${missing[@]}" ||
         { packages_get update && packages_get install -y --no-install-recommends "${missing[@]}"; }
-}
+)
 
 # A machine that just booted may be at its own upgrades: those are waited for.
 packages_get() {
