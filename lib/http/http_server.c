@@ -239,9 +239,11 @@ is_wildcard(int fd)
     if (getsockname(fd, (struct sockaddr *)&any, &len) < 0)
         return true;
     memcpy(&four, &any, sizeof four);
-    return any.sin6_family == AF_INET ? four.sin_addr.s_addr == htonl(INADDR_ANY)
-                                      : IN6_IS_ADDR_UNSPECIFIED(&any.sin6_addr) ||
-                                            IN6_IS_ADDR_V4MAPPED(&any.sin6_addr);
+    if (any.sin6_family == AF_INET)
+        return four.sin_addr.s_addr == htonl(INADDR_ANY);
+    memcpy(&four.sin_addr, &any.sin6_addr.s6_addr[12], sizeof four.sin_addr);
+    return IN6_IS_ADDR_UNSPECIFIED(&any.sin6_addr) ||
+           (IN6_IS_ADDR_V4MAPPED(&any.sin6_addr) && four.sin_addr.s_addr == htonl(INADDR_ANY));
 }
 
 int

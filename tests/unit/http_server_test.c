@@ -462,6 +462,22 @@ a_parked_request_is_answered_when_it_is_woken(void **state)
     close(other); /* still parked: its connection ends before its time */
 }
 
+static void
+a_plain_page_is_given_to_one_address_only(void **state)
+{
+    static const char *const every[] = { "0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "0:0" };
+    struct error why = { 0 };
+    int fd = -1;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof every / sizeof every[0]; i++) {
+        assert_int_equal(http_metrics_listen(every[i], &fd, &why), -1);
+        assert_int_equal(fd, -1);
+    }
+    assert_int_equal(http_metrics_listen("127.0.0.1:0", &fd, &why), 0);
+    fd_close(fd);
+}
+
 int
 main(void)
 {
@@ -469,6 +485,7 @@ main(void)
         cmocka_unit_test(a_parked_request_is_answered_when_its_time_is_over),
         cmocka_unit_test(a_parked_request_is_answered_when_it_is_woken),
         cmocka_unit_test(a_request_is_answered),
+        cmocka_unit_test(a_plain_page_is_given_to_one_address_only),
         cmocka_unit_test(what_two_programs_could_read_in_two_ways_is_refused),
         cmocka_unit_test(a_body_above_the_limit_is_refused_unread),
         cmocka_unit_test(two_requests_in_one_packet_are_answered_one_after_the_other),
