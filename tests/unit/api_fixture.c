@@ -132,7 +132,8 @@ static void
 note_problem(const char *type)
 {
     static const char PREFIX[] = "urn:virtid:problem:";
-    CLEANUP(json_decref) json_t *o = type && the_api.body.len > 0 ? api_answer() : NULL;
+    bool is_problem = type && strcmp(type, "application/problem+json") == 0 && the_api.body.len > 0;
+    CLEANUP(json_decref) json_t *o = is_problem ? api_answer() : NULL;
     const char *name = o ? json_string_value(json_object_get(o, "type")) : NULL;
 
     the_api.problem[0] = '\0';

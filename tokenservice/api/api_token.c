@@ -526,6 +526,8 @@ accept_proof(struct service *s, struct api_call *call, struct proof *proof, stru
     if (ret->type == ANSWER_TOKEN)
         log_notice("event=token uuid=%s host=%s epoch=%llu audience=%s", proof->uuid, proof->account.host,
                    (unsigned long long)proof->p.epoch, proof->p.audience);
+    else
+        log_notice("event=proof uuid=%s answer=%s", proof->uuid, counts_answer_name(ret->type));
     return 0;
 }
 
@@ -591,10 +593,8 @@ api_token(struct service *s, struct api_call *call, struct error *err)
     vm_uuid_print(&proof->p.uuid, proof->uuid);
     if (service_check_clock(s, call->now_ms, err) < 0)
         return -1;
-    if (decide(s, call, proof, answer, err) < 0) {
-        counts_proof_refused(&s->counts, err);
-        return -1;
-    }
+    if (decide(s, call, proof, answer, err) < 0)
+        return counts_proof_refused(&s->counts, err);
     counts_proof(&s->counts, answer->type, proof->result.factors);
     if (answer_encode(answer, &call->reply->body, err) < 0)
         return -1;

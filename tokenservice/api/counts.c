@@ -37,11 +37,12 @@ counts_proof(struct counts *c, enum answer_type answer, uint8_t factors)
         c->tokens[counts_factors_place(factors)]++;
 }
 
-void
+int
 counts_proof_refused(struct counts *c, const struct error *why)
 {
     c->proofs_refused++;
     c->refused[problem_of(why) - problem_table()]++;
+    return -1;
 }
 
 void

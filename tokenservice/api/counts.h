@@ -27,7 +27,8 @@ struct counts {
 };
 
 void counts_proof(struct counts *counts, enum answer_type answer, uint8_t factors);
-void counts_proof_refused(struct counts *counts, const struct error *why);
+/* Always -1. */
+int counts_proof_refused(struct counts *counts, const struct error *why);
 void counts_refusal(struct counts *counts, unsigned listener, const struct error *why);
 void counts_leases(struct counts *counts, enum lease_op op, const struct lease_result *results, size_t n);
 
