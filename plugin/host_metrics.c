@@ -178,16 +178,23 @@ add_vms(struct metrics *m, const struct hostd *hostd)
     }
 }
 
+void
+host_metrics_write(const struct hostd *hostd, struct buf *into)
+{
+    struct metrics m = { .into = into };
+
+    metrics_add_program(&m, "virtid-hostd", PACKAGE_VERSION, hostd->started_ms);
+    add_host(&m, hostd);
+    add_disk(&m, hostd);
+    add_vms(&m, hostd);
+}
+
 static void
 write_page(void *context)
 {
     struct scrape *scrape = context;
-    struct metrics m = { .into = &scrape->reply->body };
 
-    metrics_add_program(&m, "virtid-hostd", PACKAGE_VERSION, scrape->hostd->started_ms);
-    add_host(&m, scrape->hostd);
-    add_disk(&m, scrape->hostd);
-    add_vms(&m, scrape->hostd);
+    host_metrics_write(scrape->hostd, &scrape->reply->body);
 }
 
 static void

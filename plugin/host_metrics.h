@@ -8,5 +8,7 @@
 
 #include "plugin/hostd.h"
 
+/* The page. Main loop. */
+void host_metrics_write(const struct hostd *hostd, struct buf *into);
 /* Behind hostd_admin_open(), whose server it uses. */
 int host_metrics_open(struct hostd *hostd, struct error *err);
