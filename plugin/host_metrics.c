@@ -14,7 +14,7 @@ enum {
     PAGE_MAX = 65536 + VMS_MAX * 8 * (150 + 2 * NAME_DOMAIN_MAX), /* 8 lines of each VM; a name may be all escapes */
     CONNECTIONS_MAX = 16,
     PER_ADDRESS_MAX = 8,
-    PER_SECOND_MAX = 5,
+    PER_SECOND_MAX = 10,
 };
 
 /* The HTTP worker asks, the main loop answers. */

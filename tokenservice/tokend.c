@@ -53,7 +53,7 @@ static const struct {
     { ON_HOSTS, 4000, 200, 500, HTTP_BODY_MAX, 0 },
     { ON_GUESTS, 4000, 1000, 500, PROVE_BODY_MAX, 0 },
     { ON_ADMIN, 50, 0, 0, HTTP_BODY_MAX, 0 },
-    { ON_METRICS, 16, 8, 5, 1024, METRICS_MAX }, /* a page reads all leases */
+    { ON_METRICS, 16, 8, 10, 1024, METRICS_MAX }, /* a page reads all leases */
 };
 
 struct tokend {

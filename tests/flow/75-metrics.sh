@@ -10,13 +10,17 @@ srcdir=${srcdir:-.}
 command -v prometheus promtool >/dev/null || { echo "1..0 # SKIP prometheus is missing"; exit 0; }
 
 packaged=$srcdir/packaging
-page() { curl -sS --max-time 20 "http://127.0.0.1:$1/metrics"; }
-# number PORT SERIES: its value there.
-number() { page "$1" | awk -v s="$2" 'index($0, s " ") == 1 { print $NF }'; }
-is() { [ "$(number "$1" "$2")" = "$3" ] || { page "$1" | grep -F "${2%%\{*}"; return 1; }; }
-at_least() { awk -v n="$(number "$1" "$2")" -v least="$3" 'BEGIN { exit !(n >= least) }' || { page "$1" | grep -F "${2%%\{*}"; return 1; }; }
-page_is_good() { page "$1" >"$SERVICE/page" && promtool check metrics <"$SERVICE/page"; }
-page_has() { page "$1" | grep -qF -- "$2" || { page "$1"; return 1; }; }
+# look: both pages as they are now, into $SERVICE/page.service and .host.
+look() {
+    curl -sSf --max-time 20 --retry 5 "http://127.0.0.1:$service_port/metrics" >"$SERVICE/page.service" &&
+        curl -sSf --max-time 20 --retry 5 "http://127.0.0.1:$host_port/metrics" >"$SERVICE/page.host"
+}
+# number PAGE SERIES: its value there.
+number() { awk -v s="$2" 'index($0, s " ") == 1 { print $NF }' "$SERVICE/page.$1"; }
+is() { [ "$(number "$1" "$2")" = "$3" ] || { grep -F "${2%%\{*}" "$SERVICE/page.$1"; return 1; }; }
+at_least() { awk -v n="$(number "$1" "$2")" -v least="$3" 'BEGIN { exit !(n + 0 >= least + 0) }' || { grep -F "${2%%\{*}" "$SERVICE/page.$1"; return 1; }; }
+page_is_good() { promtool check metrics <"$SERVICE/page.$1"; }
+page_has() { grep -qF -- "$2" "$SERVICE/page.$1" || { cat "$SERVICE/page.$1"; return 1; }; }
 ask_prometheus() { curl -sS --max-time 20 "http://127.0.0.1:$prometheus_port/api/v1/$1"; }
 until_scraped() {
     local until=$((SECONDS + 60))
@@ -32,7 +36,7 @@ service_up || { not_ok the_service_starts; plan; exit 1; }
 trap 'kill $vm $prometheus 2>/dev/null; wait $vm $prometheus 2>/dev/null; end_hosts' EXIT
 vm='' prometheus=''
 read -r service_port host_port prometheus_port < <(free_ports 3)
-check without_an_address_nobody_is_told eval '! grep -q metrics=1 "$SERVICE/tokend.log"'
+check without_an_address_there_is_no_page eval '[ "$(ss -Hltnp | grep -c "pid=$SERVICE_PID,")" = 3 ]'
 service_stop
 mkdir -p "$SERVICE/etc/tokend.conf.d"
 printf '[listen]\nmetrics = 0.0.0.0:0\n' >"$SERVICE/etc/tokend.conf.d/metrics.conf"
@@ -64,23 +68,24 @@ prometheus=$!
 
 # While it begins to scrape: what the pages say.
 token_of() { timeout 60 "$BUILD/virtid-agent" token -a "$1" --config "$SERVICE/vm/1/agent.conf"; }
-check the_pages_keep_the_rules_of_the_format page_is_good "$service_port"
-check so_does_a_hosts page_is_good "$host_port"
+check both_have_a_page look
+check the_pages_keep_the_rules_of_the_format page_is_good service
+check so_does_a_hosts page_is_good host
 tokens=$(grep -c event=token "$SERVICE/tokend.log")
-check each_token_is_counted_with_its_factors is "$service_port" 'virtid_tokens_issued_total{kind="bearer",factors="host+vtpm+secret"}' "$tokens"
-check and_as_a_proof is "$service_port" 'virtid_proofs_total{result="token"}' "$tokens"
-check nothing_was_refused_yet is "$service_port" 'virtid_proofs_total{result="refused"}' 0
-check so_a_strange_audience_is eval '! token_of nobodys'
-check that_is_counted at_least "$service_port" 'virtid_proofs_total{result="refused"}' 1
-check by_its_word at_least "$service_port" 'virtid_proofs_refused_total{problem="audience-not-allowed"}' 1
-check leases_are_counted_by_state is "$service_port" 'virtid_leases{state="runs"}' 2
-check renewals_are_counted at_least "$service_port" 'virtid_lease_answers_total{op="acquire",answer="ok"}' 2
-check a_hosts_last_report_is_known at_least "$service_port" 'virtid_host_report_timestamp_seconds{host="host1"}' 1700000000
-check a_vm_is_named_as_libvirts_exporters_name_it page_has "$host_port" \
+check each_token_is_counted_with_its_factors is service 'virtid_tokens_issued_total{kind="bearer",factors="host+vtpm+secret"}' "$tokens"
+check and_as_a_proof is service 'virtid_proofs_total{result="token"}' "$tokens"
+check nothing_was_refused_yet is service 'virtid_proofs_total{result="refused"}' 0
+check so_a_strange_audience_is eval '! token_of nobodys && look'
+check that_is_counted at_least service 'virtid_proofs_total{result="refused"}' 1
+check by_its_word at_least service 'virtid_proofs_refused_total{problem="audience-not-allowed"}' 1
+check leases_are_counted_by_state is service 'virtid_leases{state="runs"}' 2
+check renewals_are_counted at_least service 'virtid_lease_answers_total{op="acquire",answer="ok"}' 2
+check a_hosts_last_report_is_known at_least service 'virtid_host_report_timestamp_seconds{host="host1"}' 1700000000
+check a_vm_is_named_as_libvirts_exporters_name_it page_has host \
     "virtid_vm_info{domain=\"web1\",uuid=\"$uuid\",mode=\"loose\""
-check its_lease_is_told_on_its_host at_least "$host_port" "virtid_vm_lease_remaining_seconds{domain=\"web1\",uuid=\"$uuid\"}" 10
-check the_hooks_answers_are_counted is "$host_port" 'virtid_hostd_hook_answers_total{answer="go"}' 1
-check it_is_no_token_that_is_told eval '! { page "$service_port"; page "$host_port"; } | grep -F eyJ'
+check its_lease_is_told_on_its_host at_least host "virtid_vm_lease_remaining_seconds{domain=\"web1\",uuid=\"$uuid\"}" 10
+check the_hooks_answers_are_counted is host 'virtid_hostd_hook_answers_total{answer="go"}' 1
+check it_is_no_token_that_is_told eval '! grep -F eyJ "$SERVICE"/page.*'
 check the_public_listener_has_no_page eval \
     'curl -sS --cacert "$CA" "$ISSUER/metrics" | grep -q urn:virtid:problem:not-found'
 
