@@ -195,8 +195,36 @@ top_names_who_was_refused_newest_first(void **state)
     assert_string_equal(json_string_value(json_object_get(json_array_get(refusals, 0), "problem")), "audience-not-allowed");
     assert_string_equal(json_string_value(json_object_get(json_array_get(refusals, 0), "uuid")), vm.text);
     assert_string_equal(json_string_value(json_object_get(json_array_get(refusals, 1), "problem")), "foreign");
-    assert_int_equal(json_array_size(json_object_get(o, "hosts")), 2);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "proofs"), "refused")), 1);
+}
+
+static void
+top_names_the_host_that_is_longest_silent_first(void **state)
+{
+    CLEANUP(json_decref) json_t *o = NULL;
+    static struct sim_host h[4];
+    struct vm_uuid uuid = { .bytes = { 1, 2, 3, 4, 5, 6, 0x47, 8, 0x89 } };
+    static const int seconds[] = { 20, 5, 30, 10 };
+    static const char *const order[] = { "b.example", "d.example", "a.example", "c.example" };
+    const json_t *hosts;
+
+    (void)state;
+    the_api.frozen_ms = clock_realtime_ms();
+    for (size_t i = 0; i < 4; i++)
+        sim_host_new(&h[i], (const char *const[]){ "a.example", "b.example", "c.example", "d.example" }[i]);
+    for (size_t i = 0; i < 4; i++) {
+        the_api.skew_ms = seconds[i] * 1000;
+        (void)sim_host_say(&h[i], &uuid, VIEW_OFF, 0, false);
+    }
+    assert_int_equal(api_admin("GET", "/v1/admin/top", NULL), 200);
+    o = api_answer();
+    hosts = json_object_get(o, "hosts");
+    assert_int_equal(json_integer_value(json_object_get(o, "joined")), 4);
+    assert_int_equal(json_array_size(hosts), 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(json_string_value(json_object_get(json_array_get(hosts, i), "name")), order[i]);
+        sim_host_clear(&h[i]);
+    }
 }
 
 int
@@ -209,6 +237,7 @@ main(void)
         API_TEST(the_page_is_on_no_other_path_and_for_no_other_method),
         API_TEST(top_shows_first_what_is_about_to_lapse_and_is_bounded),
         API_TEST(top_names_who_was_refused_newest_first),
+        API_TEST(top_names_the_host_that_is_longest_silent_first),
     };
 
     return cmocka_run_group_tests_name("api_metrics", tests, api_fixture_start, api_fixture_stop);

@@ -14,11 +14,18 @@
 
 enum { TOP_VMS = 64, TOP_REFUSALS = 16, TOP_HOSTS = 64 /* together they fit into one answer */ };
 
+struct top_host {
+    char name[NAME_HOST_MAX + 1];
+    int64_t seen_ms;
+};
+
 struct top {
     struct service *service;
     int64_t now_ms;
     json_t *vms, *refusals, *hosts;
     int64_t joined;
+    size_t n_silent;
+    struct top_host silent[TOP_HOSTS]; /* longest silent first */
 };
 
 static int
@@ -39,17 +46,33 @@ add_refusal(void *context, const struct store_audit *record, struct error *err)
 }
 
 static int
-add_host(void *context, const struct store_host *host, struct error *err)
+take_host(void *context, const struct store_host *host, struct error *err)
 {
     struct top *t = context;
+    size_t at;
+
+    (void)err;
+    if (host->state != HOST_JOINED)
+        return 0;
+    t->joined++;
+    if (t->n_silent == TOP_HOSTS && t->silent[TOP_HOSTS - 1].seen_ms <= host->seen_ms)
+        return 0;
+    if (t->n_silent < TOP_HOSTS)
+        t->n_silent++;
+    for (at = t->n_silent - 1; at > 0 && t->silent[at - 1].seen_ms > host->seen_ms; at--)
+        t->silent[at] = t->silent[at - 1];
+    memcpy(t->silent[at].name, host->name, sizeof host->name);
+    t->silent[at].seen_ms = host->seen_ms;
+    return 0;
+}
+
+static int
+add_host(struct top *t, const struct top_host *host, struct error *err)
+{
     char hook[LEASE_HOOK_MAX + 1];
     int64_t vms;
     json_t *o;
 
-    if (host->state != HOST_JOINED)
-        return 0;
-    if (t->joined++ >= TOP_HOSTS)
-        return 0;
     if (store_host_vms(t->service->store, host->name, &vms, err) < 0 ||
         store_hook_get(t->service->store, host->name, hook, err) < 0)
         return -1;
@@ -57,6 +80,18 @@ add_host(void *context, const struct store_host *host, struct error *err)
     if (o && host->seen_ms)
         json_object_set_new(o, "last_seen", json_integer((json_int_t)host->seen_ms));
     return json_array_append_new(t->hosts, o) < 0 ? error_set(err, ERROR_SYSTEM, "no memory") : 0;
+}
+
+static int
+add_hosts(struct top *t, struct error *err)
+{
+    if (store_host_list(t->service->store, take_host, t, err) < 0)
+        return -1;
+    for (size_t i = 0; i < t->n_silent; i++) {
+        if (add_host(t, &t->silent[i], err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static json_t *
@@ -114,7 +149,7 @@ api_admin_top(struct service *s, struct api_call *call, struct error *err)
     if (service_totals(s, call->now_ms, &totals, err) < 0 ||
         store_vm_list_held(s->store, TOP_VMS, add_vm, &t, err) < 0 ||
         store_audit_list_refusals(s->store, TOP_REFUSALS, add_refusal, &t, err) < 0 ||
-        store_host_list(s->store, add_host, &t, err) < 0)
+        add_hosts(&t, err) < 0)
         return -1;
     json_object_set_new(o, "trust_domain", json_string(s->info.trust_domain));
     json_object_set_new(o, "time", json_integer((json_int_t)call->now_ms));
