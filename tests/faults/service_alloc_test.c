@@ -255,6 +255,23 @@ audit(void)
     return list("/v1/admin/audit?limit=20", &full);
 }
 
+static int
+present(void)
+{
+    static size_t full;
+
+    return list("/v1/admin/top", &full);
+}
+
+static int
+page(void)
+{
+    if (ask_counted(ON_METRICS, "GET", "/metrics", NULL, 200) < 0)
+        return -1;
+    assert_non_null(strstr(buf_text(&the_api.body), "\nvirtid_audit_records_total ")); /* its last line */
+    return 0;
+}
+
 /* The holder is dead, says an operator; what it held is its again with its next word, since nobody took it. */
 static int
 fence(void)
@@ -468,6 +485,8 @@ operators_are_told_the_whole_or_nothing(void **state)
         { .name = "one VM", .work = one_vm, .check = service_goes_on },
         { .name = "audit", .work = audit, .check = service_goes_on },
         { .name = "keys", .work = keys, .check = service_goes_on },
+        { .name = "top", .work = present, .check = service_goes_on },
+        { .name = "metrics", .work = page, .check = service_goes_on },
     };
 
     (void)state;

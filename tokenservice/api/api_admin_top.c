@@ -138,13 +138,13 @@ int
 api_admin_top(struct service *s, struct api_call *call, struct error *err)
 {
     CLEANUP(json_decref) json_t *o = json_object();
-    struct top t = { .service = s, .now_ms = call->now_ms, .vms = json_array(), .refusals = json_array(),
-                     .hosts = json_array() };
+    struct top t = { .service = s, .now_ms = call->now_ms };
     struct store_totals totals;
     struct error behind;
 
-    if (json_object_set_new(o, "vms", t.vms) < 0 || json_object_set_new(o, "refusals", t.refusals) < 0 ||
-        json_object_set_new(o, "hosts", t.hosts) < 0)
+    if (json_object_set_new(o, "vms", t.vms = json_array()) < 0 ||
+        json_object_set_new(o, "refusals", t.refusals = json_array()) < 0 ||
+        json_object_set_new(o, "hosts", t.hosts = json_array()) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
     if (service_totals(s, call->now_ms, &totals, err) < 0 ||
         store_vm_list_held(s->store, TOP_VMS, add_vm, &t, err) < 0 ||

@@ -249,6 +249,8 @@ api_metrics(struct service *s, struct api_call *call, struct error *err)
     if (add_vms(&m, s, call->now_ms, err) < 0 || add_hosts(&m, s, err) < 0 || add_keys(&m, s, err) < 0 ||
         add_state(&m, s, err) < 0)
         return -1;
+    if (!buf_ok(m.into))
+        return error_set(err, ERROR_SYSTEM, "no memory for the page");
     call->reply->content_type = METRICS_TYPE;
     call->reply->status = 200;
     return 0;
