@@ -53,7 +53,7 @@ number(const json_t *object, const char *name)
 static double
 rate(const json_t *now, const json_t *before, const char *group, const char *name)
 {
-    double seconds = before ? (double)(number(now, "time") - number(before, "time")) / 1000 : 0;
+    double seconds = (double)(number(now, "time") - number(before, "time")) / 1000;
     json_int_t more = number(json_object_get(now, group), name) - number(json_object_get(before, group), name);
 
     /* A service that was started between begins at nothing again. */
@@ -102,9 +102,11 @@ print_head(const json_t *now, const json_t *before)
     printf("Leases: %lld run, %lld lapsed, %lld move, %lld free.  Hosts: %lld.\n", (long long)number(leases, "runs"),
            (long long)number(leases, "lapsed"), (long long)number(leases, "move"), (long long)number(leases, "free"),
            (long long)number(now, "joined"));
-    printf("Proofs: %lld taken (%.1f tokens/s), %lld refused (%.1f/s).  Renewals: %.1f/s.\n",
-           (long long)sum(proofs, "refused"), rate(now, before, "proofs", "token"), (long long)number(proofs, "refused"),
-           rate(now, before, "proofs", "refused"), rate(now, before, "lease_answers", "ok"));
+    printf("Proofs: %lld taken, %lld refused.", (long long)sum(proofs, "refused"), (long long)number(proofs, "refused"));
+    if (before)
+        printf("  In a second: %.1f tokens, %.1f refused, %.1f renewals.", rate(now, before, "proofs", "token"),
+               rate(now, before, "proofs", "refused"), rate(now, before, "lease_answers", "ok"));
+    putchar('\n');
     print_words("Proofs refused", json_object_get(now, "proofs_refused"));
     print_words("Hosts refused", json_object_get(now, "hosts_refused"));
     putchar('\n');

@@ -155,8 +155,10 @@ add_hosts(struct metrics *m, struct service *s, struct error *err)
         metrics_add_ms(m, all->of[i].seen_ms, "host", all->of[i].name, NULL);
     metrics_begin(m, "virtid_host_certificate_end_timestamp_seconds", METRIC_GAUGE,
                   "When the certificate that a host uses ends, since 1970; it renews it after half of its day.");
-    for (size_t i = 0; i < all->n; i++)
-        metrics_add_ms(m, all->of[i].cert_ends_ms, "host", all->of[i].name, NULL);
+    for (size_t i = 0; i < all->n; i++) {
+        if (all->of[i].cert_ends_ms)
+            metrics_add_ms(m, all->of[i].cert_ends_ms, "host", all->of[i].name, NULL);
+    }
     metrics_begin(m, "virtid_host_hook_dead", METRIC_GAUGE,
                   "1: libvirt does not call our hook on that host (virtid host list says why).");
     for (size_t i = 0; i < all->n; i++)
