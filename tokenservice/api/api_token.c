@@ -65,8 +65,7 @@ may_be_missing(int rc, const struct error *why, bool *ret_found, struct error *e
  * is not there, or that nobody holds, the same is read and found missing (CHECKS C26).
  */
 static int
-read_prover(struct service *s, struct api_call *call, struct proof *proof,
-            struct error *err)
+read_prover(struct service *s, struct api_call *call, struct proof *proof, struct error *err)
 {
     const struct lease_record *lease = &proof->vm.stored.lease;
     struct lease_now now = vm_account_now(s, &proof->vm, call->now_ms);
@@ -120,8 +119,7 @@ fill_account(struct proof *proof)
 }
 
 static int
-read_account(struct service *s, struct api_call *call, struct proof *proof,
-             struct error *err)
+read_account(struct service *s, struct api_call *call, struct proof *proof, struct error *err)
 {
     struct error why = { 0 };
 
@@ -375,8 +373,7 @@ step(struct proof *proof, struct error *err)
 }
 
 static int
-record(struct service *s, struct api_call *call, const struct proof *proof,
-       bool enrolled, struct error *err)
+record(struct service *s, struct api_call *call, const struct proof *proof, bool enrolled, struct error *err)
 {
     const struct proof_result *r = &proof->result;
     const char *factors = counts_factors_name(counts_factors_place(r->factors));
