@@ -10,7 +10,7 @@
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
 
-enum { PROBLEMS_MAX = 128 }; /* entries, at most */
+enum { PROBLEMS_MAX = 160 }; /* entries, at most */
 
 struct problem {
     const char *name;

@@ -56,6 +56,7 @@ what_was_answered_is_counted(void **state)
     assert_says("virtid_proofs_total{result=\"activate\"} 1");
     assert_says("virtid_tokens_issued_total{kind=\"bearer\",factors=\"host+vtpm+secret\"} 1");
     assert_says("virtid_tokens_issued_total{kind=\"bearer\",factors=\"host\"} 0");
+    assert_says("virtid_tokens_issued_total{kind=\"bound\",factors=\"host+vtpm+secret\"} 0");
     assert_says("virtid_lease_answers_total{op=\"acquire\",answer=\"ok\"} 1");
     assert_says("virtid_leases{state=\"runs\"} 1");
     assert_says("virtid_accounts{state=\"proved\"} 1");

@@ -32,8 +32,12 @@ add_proofs(struct metrics *m, const struct counts *c)
             metrics_add(m, (int64_t)c->refused[i], "problem", problems[i].name, NULL);
     }
     metrics_begin(m, "virtid_tokens_issued_total", METRIC_COUNTER, "Tokens by their kind and factors.");
-    for (size_t i = 0; i < COUNT_FACTORS; i++)
-        metrics_add(m, (int64_t)c->tokens[i], "kind", "bearer", "factors", counts_factors_name(i), NULL);
+    for (size_t i = 0; i < 2 * COUNT_FACTORS; i++) {
+        bool bound = i >= COUNT_FACTORS;
+
+        metrics_add(m, (int64_t)c->tokens[bound][i % COUNT_FACTORS], "kind", bound ? "bound" : "bearer", "factors",
+                    counts_factors_name(i % COUNT_FACTORS), NULL);
+    }
 }
 
 static void

@@ -592,7 +592,7 @@ api_token(struct service *s, struct api_call *call, struct error *err)
         return -1;
     if (decide(s, call, proof, answer, err) < 0)
         return counts_proof_refused(&s->counts, err);
-    counts_proof(&s->counts, answer->type, proof->result.factors);
+    counts_proof(&s->counts, answer->type, proof->audience.claims & MINT_BOUND, proof->result.factors);
     if (answer_encode(answer, &call->reply->body, err) < 0)
         return -1;
     call->reply->status = 200;

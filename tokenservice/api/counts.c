@@ -30,11 +30,11 @@ counts_answer_name(enum answer_type answer)
 }
 
 void
-counts_proof(struct counts *c, enum answer_type answer, uint8_t factors)
+counts_proof(struct counts *c, enum answer_type answer, bool bound, uint8_t factors)
 {
     c->proofs[answer]++;
     if (answer == ANSWER_TOKEN)
-        c->tokens[counts_factors_place(factors)]++;
+        c->tokens[bound][counts_factors_place(factors)]++;
 }
 
 int

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/common/error.h"
@@ -20,13 +21,13 @@ enum { COUNT_LISTENERS = 8, COUNT_FACTORS = 4 };
 struct counts {
     uint64_t proofs[ANSWER_ACTIVATE + 1];  /* that were taken, by enum answer_type */
     uint64_t proofs_refused, refused[PROBLEMS_MAX]; /* by the place in problem_table() */
-    uint64_t tokens[COUNT_FACTORS];        /* by the guest's factors: 1 vtpm, 2 secret */
+    uint64_t tokens[2][COUNT_FACTORS];     /* bearer and bound; by the guest's factors: 1 vtpm, 2 secret */
     uint64_t leases[LEASE_OP_ASK + 1][LEASE_RETIRED + 1];
     uint64_t refusals[COUNT_LISTENERS][PROBLEMS_MAX]; /* by enum route_listener, proofs too */
     struct histogram took[COUNT_LISTENERS];
 };
 
-void counts_proof(struct counts *counts, enum answer_type answer, uint8_t factors);
+void counts_proof(struct counts *counts, enum answer_type answer, bool bound, uint8_t factors);
 /* Always -1. */
 int counts_proof_refused(struct counts *counts, const struct error *why);
 void counts_refusal(struct counts *counts, unsigned listener, const struct error *why);
