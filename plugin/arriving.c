@@ -9,6 +9,8 @@
 #include "lib/common/clock.h"
 #include "lib/common/log.h"
 #include "plugin/lease.h"
+#include "plugin/missed.h"
+#include "plugin/stopping.h"
 #include "plugin/vms.h"
 
 enum { HOOK_SECONDS = (HANDOVER_MS + 999) / 1000 + 1 };
@@ -36,8 +38,8 @@ answer(struct arrival *a, enum hook_verdict verdict, const char *why)
     snprintf(vm->start_problem, sizeof vm->start_problem, "%.*s", HOOK_REASON_MAX, why);
     if (verdict == HOOK_NO)
         vm->incoming = false;
-    else if (!vm->record.run[0])
-        remember(vm, true);
+    if (!vm->record.run[0])
+        remember(vm, verdict == HOOK_GO);
     log_notice("event=arrival vm=%s verdict=%s epoch=%llu%s%s", vm->record.name, verdict == HOOK_GO ? "go" : "no",
                (unsigned long long)vm->record.e, why[0] ? " reason=" : "", why);
     vm_answer_hook(vm, a->call, verdict, vm->start_problem);
@@ -67,6 +69,15 @@ handed_over(struct vm *vm, enum lease_outcome outcome, const char *why)
     }
 }
 
+/* By what libvirt has shown, or, if it was not looked at yet, by the journal. */
+static bool
+runs_here(const struct vm *vm)
+{
+    bool shown = vm->active || vm->record.run[0];
+
+    return vm->start || (shown && !missed_look(vm->hostd->settings.run_dir, &vm->record.uuid).ended);
+}
+
 void
 arriving_begin(struct vm *vm, struct hook_call *call)
 {
@@ -82,11 +93,16 @@ arriving_begin(struct vm *vm, struct hook_call *call)
         hook_call_wait(call, HOOK_SECONDS);
         return;
     }
+    if (runs_here(vm)) { /* libvirt asks us first and refuses then; that run has not come in, whatever follows */
+        hook_call_answer(call, HOOK_NO, "it runs on this host; if it does not, migrate it again in a minute");
+        return;
+    }
     a = calloc(1, sizeof *a);
     if (!a) {
         hook_call_answer(call, HOOK_GO, "");
         return;
     }
+    stopping_before(vm);
     if (vm->record.e != 0 && !vm->record.run[0])
         lease_end(vm, VIEW_GI); /* one was let in before, and libvirt never said that it does not come */
     a->vm = vm;
@@ -132,6 +148,18 @@ arriving_prepare(struct vm *vm, struct hook_call *call)
     vm_save(vm);
     vm_answer_hook(vm, call, HOOK_GO, "");
     lease_report_soon(vm);
+}
+
+void
+arriving_missed(struct vm *vm)
+{
+    if (vm->provision || vm->record.run[0] || vm_is_observed(vm) || vm_is_strict(vm))
+        return; /* the last the hook has refused */
+    if (vm->record.e != 0)
+        lease_end(vm, VIEW_GI); /* of one that was let in before */
+    vm->incoming = true;
+    vm->memory_ms = clock_monotonic_ms();
+    remember(vm, true);
 }
 
 void

@@ -13,6 +13,8 @@
 void arriving_begin(struct vm *vm, struct hook_call *call);
 /* `prepare` of a VM that is incoming. */
 void arriving_prepare(struct vm *vm, struct hook_call *call);
+/* The hook's mark announces one, whose `prepare` is awaited: let in by nobody, without an epoch. */
+void arriving_missed(struct vm *vm);
 /* The journal was read: was one let in, and has not begun? */
 void arriving_loaded(struct vm *vm);
 /* It was announced and did not come. */

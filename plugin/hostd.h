@@ -68,6 +68,8 @@ struct vm {
     bool incoming;             /* `migrate` came before `prepare`, and its memory has not arrived */
     bool leaving;              /* a migration out of here is under way */
     uint64_t looked;           /* the hand-over that libvirt's job was looked at for; 0 none in this process */
+    uint64_t look_asked;       /* number of the look at libvirt that is the first to judge the newest hand-over */
+    uint64_t pull_look;        /* ... to answer the service's question */
     uint64_t pull;             /* the service's question that is to be answered when libvirt was looked at; 0 none */
     int64_t arrived_ms;        /* when its memory had arrived, 0 never */
     int64_t memory_ms;         /* when `migrate` or `restore` came last, 0 never */
@@ -77,6 +79,7 @@ struct vm {
     bool started_event;        /* this process saw its run begin */
     bool unstarted;            /* the hook let its run begin, and libvirt's word of that is still to come */
     bool came_up;              /* the hook said `started` of the run that it let begin */
+    bool start_owed;           /* that run is over, and libvirt's word of its begin is still to come */
     bool hook_seen;            /* libvirt called us for the run that is there */
     bool hook_judged;          /* it was said whether it did */
     unsigned generation;       /* steps with every end: an answer from before it changes nothing */

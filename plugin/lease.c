@@ -161,6 +161,8 @@ take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bo
     bool changed = !vm->record.known || vm->record.kn != result->nx;
 
     vm->record.known = true;
+    if (vm->record.kn != result->nx && vm->active && !vm_is_incoming(vm) && vm->hostd->watch)
+        vm->look_asked = libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
     vm->record.kn = result->nx;
     *ret_new = result->e != vm->record.e;
     vm->lease_until_ms = sent_ms + LEASE_MS;

@@ -22,15 +22,28 @@ missed_open(const char *run_dir, struct error *err)
 }
 
 static void
+end_present(struct missed *m)
+{
+    m->over.is |= m->present.is;
+    m->over.came_in |= m->present.came_in;
+    m->present = (struct missed_run){ false };
+}
+
+static void
 read_line(const char *line, struct missed *m)
 {
+    bool migrate = strncmp(line, "migrate ", 8) == 0, restore = strncmp(line, "restore ", 8) == 0;
+    bool prepare = strncmp(line, "prepare ", 8) == 0;
+    bool end = strncmp(line, "stopped ", 8) == 0 || strncmp(line, "release ", 8) == 0;
+
     m->any = true;
-    if (strncmp(line, "migrate ", 8) == 0)
-        m->came_in = true;
-    if (strncmp(line, "prepare ", 8) == 0 || strncmp(line, "restore ", 8) == 0 || m->came_in)
-        m->began = true;
-    if (strncmp(line, "stopped ", 8) == 0 || strncmp(line, "release ", 8) == 0)
-        m->ended = true;
+    if (prepare || end)
+        end_present(m);
+    if (prepare)
+        m->present = (struct missed_run){ .is = true, .came_in = m->announced };
+    m->ended = end;
+    m->announced = migrate;
+    m->restores = restore;
 }
 
 struct missed
@@ -45,7 +58,7 @@ missed_look(const char *run_dir, const struct vm_uuid *uuid)
     snprintf(path, sizeof path, "%s/missed/%s", run_dir, name);
     if (file_read(path, &text, &err) < 0) {
         /* A mark that can not be read still says that something was missed. */
-        m.any = m.began = err.code != ERROR_MISSING;
+        m.any = m.present.is = err.code != ERROR_MISSING;
     } else {
         const char *line = buf_text(&text);
 
@@ -58,15 +71,12 @@ missed_look(const char *run_dir, const struct vm_uuid *uuid)
     return m;
 }
 
-struct missed
-missed_take(const char *run_dir, const struct vm_uuid *uuid)
+void
+missed_drop(const char *run_dir, const struct vm_uuid *uuid)
 {
-    struct missed m = missed_look(run_dir, uuid);
     char path[PATH_MAX], name[VM_UUID_TEXT];
 
     vm_uuid_print(uuid, name);
     snprintf(path, sizeof path, "%s/missed/%s", run_dir, name);
-    if (m.any)
-        (void)unlink(path);
-    return m;
+    (void)unlink(path);
 }

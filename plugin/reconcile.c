@@ -44,6 +44,7 @@ adopt_unknown(struct vm *vm, const char *run, bool came_in, bool resumed)
     vm->record.e = vm->record.run_e = 0;
     vm->record.run_k = came_in;
     vm->record.run_resumed = resumed;
+    vm->incoming = false;
     vm->arrived_ms = came_in && resumed ? clock_monotonic_ms() : 0;
     vm->generation++;
     log_notice("event=run vm=%s known=no", vm->record.name);
@@ -64,7 +65,10 @@ fill_run_id(struct vm *vm)
 static void
 compare_run(struct vm *vm, const struct watch_report *report, const struct missed *missed)
 {
-    bool came_in = report->came_in || missed->came_in;
+    bool was_starting = is_starting(vm), unheard = missed->over.is || missed->present.is;
+    bool let_in = (was_starting || !vm->record.run[0]) && !missed->over.is && (vm->incoming || vm->record.run_k);
+    bool came_in = !report->began_here && (report->came_in || missed->present.came_in || let_in);
+    struct missed before = *missed;
     char run[RUN_ID_MAX + 1];
 
     if (vm->run_confirmed && vm->id == report->id) {
@@ -72,13 +76,13 @@ compare_run(struct vm *vm, const struct watch_report *report, const struct misse
         return;
     }
     run_id_find(&vm->record.uuid, report->id, run);
-    if (is_starting(vm) && !missed->began) {
+    if (was_starting && !unheard) {
         snprintf(vm->record.run, sizeof vm->record.run, "%s", run); /* ours, now with its name */
     } else if (strcmp(vm->record.run, run) != 0) {
-        if (vm->record.run[0])
-            stopping_unwatched(vm, false);
+        before.present.is = before.present.came_in = false;
+        stopping_gone(vm, &before, false);
         /* Announced while nobody listened, and still paused: its memory has not arrived. */
-        adopt_unknown(vm, run, came_in, !(missed->came_in && report->paused));
+        adopt_unknown(vm, run, came_in, !(came_in && report->paused));
     }
     made_ran(vm);
     vm->run_confirmed = true;
@@ -124,6 +128,18 @@ leave_behind(struct vm *vm)
     vm_save(vm);
 }
 
+/* What was let in never came, and this is a start, which libvirt's `prepare` does not tell apart: it has not asked. */
+static void
+take_for_start(struct vm *vm)
+{
+    char run[RUN_ID_MAX + 1];
+
+    memcpy(run, vm->record.run, sizeof run);
+    lease_end(vm, VIEW_GI);
+    adopt_unknown(vm, run, false, true);
+    vm_save(vm);
+}
+
 /*
  * Paused behind a switch-over that we saw, or that libvirt remembers.  It says the same of what is being restored,
  * until that goes on.
@@ -143,6 +159,8 @@ see_migration(struct vm *vm, const struct watch_report *report)
 
     if (report->arriving && vm->record.e == 0 && !vm->record.run_k)
         arriving_unasked(vm);
+    if (vm_is_incoming(vm) && report->began_here)
+        take_for_start(vm);
     if (vm_is_incoming(vm) && !report->paused) /* its event was missed */
         arriving_resumed(vm);
     if (!report->paused && !vm->incoming)
@@ -151,14 +169,15 @@ see_migration(struct vm *vm, const struct watch_report *report)
         vm->record.run_switched = true;
     if (report->job_known) {
         vm->leaving = report->leaving;
-        vm->looked = vm->record.kn;
+        if (report->looks >= vm->look_asked) /* not from before that hand-over was heard of */
+            vm->looked = vm->record.kn;
     }
     if (is_left_over(vm, report) && report->job_known && !report->leaving)
         leave_behind(vm);
     /* A daemon that has just started: what became of the job that its journal tells of? */
     if (!report->job_known && vm->hostd->watch && !vm_is_incoming(vm) && (!was_looked || is_left_over(vm, report)))
         libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
-    if (was_leaving != vm->leaving || (report->job_known && !was_looked))
+    if (was_leaving != vm->leaving || (vm->looked == vm->record.kn && !was_looked))
         lease_report_soon(vm);
     vm_save(vm);
 }
@@ -184,32 +203,46 @@ see_active(struct vm *vm, const struct watch_report *report, const struct missed
         lease_report_soon(vm);
 }
 
+/* A mark tells that it begins and not that it ended, and libvirt does not show it yet: its end is told to us. */
+static void
+expect_missed(struct vm *vm, bool came_in)
+{
+    bool let_in = vm->incoming || vm->record.run_k;
+
+    made_ran(vm);
+    adopt_unknown(vm, RUN_STARTING, came_in || let_in, !(came_in || let_in));
+    vm->starting_since_ms = clock_monotonic_ms();
+    vm->unstarted = true;
+    vm_save(vm);
+    lease_report_soon(vm);
+}
+
 static void
 see_inactive(struct vm *vm, const struct watch_report *report, const struct missed *missed)
 {
     int64_t age = clock_monotonic_ms() - vm->starting_since_ms;
+    struct missed before = *missed;
 
     vm->paused = false;
     /* An offline migration announces itself and brings no run. */
     if (vm->incoming && !vm->arrival && !vm->record.run[0] && clock_monotonic_ms() - vm->memory_ms > INCOMING_MS)
         arriving_failed(vm);
-    if (missed->began && !vm->record.run[0]) { /* came and went while nobody looked */
-        made_ran(vm);
-        snprintf(vm->record.run, sizeof vm->record.run, "missed");
-        vm->record.run_k = missed->came_in;
-    }
     /* Saved into a file before we knew it: its memory may come back, with that disk in it. */
     if (report->left_saved && !vm->record.ran) {
         vm->record.ran = true;
         vm->record.clean = false;
         vm_save(vm);
     }
-    if (!vm->record.run[0] || vm->ending || vm->start)
-        return;
-    if (is_starting(vm) && age < STARTING_MS && !missed->any)
-        return; /* between prepare and QEMU */
-    vm->record.ran = true;
-    stopping_unwatched(vm, report->left_migrated);
+    if (missed->over.is || missed->present.is) /* came and went while nobody looked, behind the one whose end we await */
+        stopping_settle(vm);
+    if (vm->ending || vm->start || (is_starting(vm) && age < STARTING_MS && !missed->any))
+        return; /* the last is between prepare and QEMU */
+    before.present.is = before.present.came_in = false;
+    stopping_gone(vm, &before, report->left_migrated);
+    if (missed->present.is)
+        expect_missed(vm, missed->present.came_in);
+    if (missed->announced)
+        arriving_missed(vm);
 }
 
 /* ---- reports ---- */
@@ -252,6 +285,13 @@ parse_next(const struct watch_report *report, struct domain *ret)
 }
 
 static void
+drop_mark(const struct vm *vm, const struct missed *missed)
+{
+    if (missed->any && !vm->hostd->journal_failed)
+        missed_drop(vm->hostd->settings.run_dir, &vm->record.uuid);
+}
+
+static void
 take_domain(struct hostd *hostd, const struct watch_report *report)
 {
     struct domain domain, next;
@@ -275,12 +315,13 @@ take_domain(struct hostd *hostd, const struct watch_report *report)
     vm->seen = vm->defined = true;
     vm->persistent = report->persistent;
     vm->managed_save = report->managed_save;
-    missed = missed_take(hostd->settings.run_dir, &vm->record.uuid);
+    missed = missed_look(hostd->settings.run_dir, &vm->record.uuid);
     if (report->active)
         see_active(vm, report, &missed, differs ? &next : NULL);
     else
         see_inactive(vm, report, &missed);
-    if (vm->pull != 0 && (report->job_known || !report->active))
+    drop_mark(vm, &missed);
+    if (vm->pull != 0 && report->looks >= vm->pull_look && (report->job_known || !report->active))
         lease_answer_pull(vm);
     provision_consider(vm);
 }
@@ -296,7 +337,7 @@ static void
 take_gone(struct vm *vm)
 {
     struct watch_report nothing = { 0 };
-    struct missed missed = missed_take(vm->hostd->settings.run_dir, &vm->record.uuid);
+    struct missed missed = missed_look(vm->hostd->settings.run_dir, &vm->record.uuid);
 
     vm->defined = false;
     if (vm->pull != 0)
@@ -305,6 +346,7 @@ take_gone(struct vm *vm)
         stopping_unwatched(vm, false);
     else
         see_inactive(vm, &nothing, &missed);
+    drop_mark(vm, &missed);
     if (!vm->start) /* a transient one is shown when it runs */
         made_forget(vm);
 }
@@ -332,8 +374,8 @@ take_event(struct vm *vm, const struct watch_report *report)
     switch (report->event) {
     case WATCH_STARTED:
     case WATCH_STARTED_MIGRATED:
-        vm->unstarted = false;
-        vm->started_event = true; /* the look that follows tells more, if it is still there then */
+        if (stopping_started(vm) && report->event == WATCH_STARTED && vm_is_incoming(vm))
+            take_for_start(vm);
         made_ran(vm);
         vm_save(vm);
         break;
@@ -370,7 +412,7 @@ lose_libvirt(struct hostd *hostd)
 {
     log_warning("event=libvirt-lost going on; the next sweep says what happened meanwhile");
     for (struct vm *vm = hostd->vms; vm; vm = vm->next) {
-        vm->run_confirmed = vm->started_event = vm->unstarted = false;
+        vm->run_confirmed = vm->started_event = vm->unstarted = vm->came_up = vm->start_owed = false;
         made_doubt(vm);
     }
 }

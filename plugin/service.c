@@ -131,7 +131,7 @@ answer_pull(void *context)
             continue;
         }
         vm->pull = p->pull.pull;
-        libvirt_watch_look(p->hostd->watch, &vm->record.uuid);
+        vm->pull_look = libvirt_watch_look(p->hostd->watch, &vm->record.uuid);
     }
     free(p);
 }

@@ -264,11 +264,15 @@ begin_operation(struct vm *vm, struct hook_call *call, const char *op)
         return;
     }
     if (strcmp(op, "restore") == 0) {
+        if (vm->incoming && !vm->arrival && !vm->record.run[0])
+            arriving_failed(vm);
         vm->memory_ms = clock_monotonic_ms();
         reverted_note(vm, SAW_RESTORE);
         hook_call_answer(call, HOOK_GO, ""); /* prepare follows and takes the lease */
         return;
     }
+    if (!vm->start)
+        stopping_before(vm);
     if (vm->incoming) {
         arriving_prepare(vm, call);
         return;

@@ -34,6 +34,7 @@ struct libvirt_watch {
     pthread_mutex_t lock;
     struct vm_uuid asked[MOVING_MAX]; /* by libvirt_watch_look(), under the lock */
     size_t n_asked;
+    atomic_uint_least64_t looks;
     int64_t next_sweep_ms;
     atomic_bool sweep_wanted, connected, ending, lost;
 };
@@ -132,11 +133,18 @@ look_at_job(struct libvirt_watch *watch, virDomainPtr domain, struct watch_repor
         drop_moving(watch, &report->uuid);
 }
 
+static bool
+is_of_a_start(int reason)
+{
+    return reason == VIR_DOMAIN_RUNNING_BOOTED || reason == VIR_DOMAIN_RUNNING_RESTORED ||
+           reason == VIR_DOMAIN_RUNNING_FROM_SNAPSHOT;
+}
+
 /* -1: it could not be looked at, and is not gone either. */
 static int
 tell_domain(struct libvirt_watch *watch, virDomainPtr domain)
 {
-    struct watch_report report = { .kind = WATCH_DOMAIN };
+    struct watch_report report = { .kind = WATCH_DOMAIN, .looks = watch->looks };
     int state, reason;
     unsigned id;
 
@@ -149,6 +157,7 @@ tell_domain(struct libvirt_watch *watch, virDomainPtr domain)
     report.persistent = virDomainIsPersistent(domain) == 1;
     report.managed_save = report.persistent && virDomainHasManagedSaveImage(domain, 0) == 1;
     report.came_in = state == VIR_DOMAIN_RUNNING && reason == VIR_DOMAIN_RUNNING_MIGRATED;
+    report.began_here = state == VIR_DOMAIN_RUNNING && is_of_a_start(reason);
     report.left_migrated = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_MIGRATED;
     report.stopped_to_move = report.paused && reason == VIR_DOMAIN_PAUSED_MIGRATION;
     report.left_saved = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_SAVED;
@@ -443,15 +452,19 @@ libvirt_watch_sweep(struct libvirt_watch *watch)
     watch->sweep_wanted = true;
 }
 
-void
+uint64_t
 libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid)
 {
+    uint64_t number;
+
     pthread_mutex_lock(&watch->lock);
+    number = ++watch->looks;
     if (watch->n_asked < MOVING_MAX)
         watch->asked[watch->n_asked++] = *uuid;
     if (watch->timer >= 0)
         virEventUpdateTimeout(watch->timer, 0);
     pthread_mutex_unlock(&watch->lock);
+    return number;
 }
 
 bool

@@ -51,9 +51,11 @@ struct watch_report {
     char name[NAME_DOMAIN_MAX + 1];
     /* WATCH_DOMAIN: */
     bool active, paused, persistent, managed_save, came_in; /* came_in: libvirt's reason is "migrated" */
+    bool began_here; /* runs since it was booted, restored or reverted here, and was not paused since */
     bool left_migrated, left_saved;                         /* shut off, with that reason */
     bool stopped_to_move;                                   /* paused, and not by its user: by a migration */
     bool job_known, leaving, arriving; /* was it looked at; is a migration out of here, or to here, under way */
+    uint64_t looks; /* calls of libvirt_watch_look() before this was looked at: what is older than one does not answer it */
     int id;
     char *xml; /* owned by the report; live when active */
     char *next_xml; /* what it will be when started again, if it runs without marker or channel, or with a <genid>; or NULL */
@@ -74,9 +76,10 @@ int libvirt_watch_start(const char *uri, watch_handler *handler, void *context,
 void libvirt_watch_sweep(struct libvirt_watch *watch);
 /*
  * Look at one domain now, its job included; a WATCH_DOMAIN or WATCH_GONE follows. While a migration out of here is
- * under way that comes again every second. Any thread.
+ * under way that comes again every second. Any thread. Returns this call's number: reports whose `looks` is not less
+ * were looked at behind it.
  */
-void libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid);
+uint64_t libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid);
 /* Whether the connection stands (for `virtid why`). Any thread. */
 bool libvirt_watch_connected(struct libvirt_watch *watch);
 /* Ends the thread, but for one that libvirt holds: that dies with the process. */

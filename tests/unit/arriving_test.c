@@ -453,24 +453,12 @@ one_that_no_hook_announced_is_known_by_its_job(void **state)
 
 /* As the hook leaves it when no daemon answers. */
 static void
-mark_missed(struct hostd_rig *rig, const char *lines)
-{
-    char path[200];
-    FILE *file;
-
-    snprintf(path, sizeof path, "%s/missed/6ba7b810-9dad-11d1-80b4-00c04fd430c8", rig->dir);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(lines, file) >= 0 && fclose(file) == 0);
-}
-
-static void
 one_that_was_announced_to_nobody_has_not_arrived_while_it_is_paused(void **state)
 {
     struct hostd_rig *rig = *state;
     struct watch_report *report = hostd_rig_seen(rig, true, 4);
 
-    mark_missed(rig, "migrate 1\nprepare 2\nstart 3\n");
+    hostd_rig_mark(rig, "migrate 1\nprepare 2\nstart 3\n");
     report->paused = report->stopped_to_move = true;
     reconcile_take(&rig->hostd, report);
     assert_true(vm_is_incoming(rig->vm) && rig->vm->record.run_k);

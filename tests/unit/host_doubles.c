@@ -25,7 +25,7 @@ void __wrap_log_error(const struct error *err, const char *fmt, ...);
 void __wrap_enroll_thread_submit(struct enroll_thread *thread, struct enroll_job *take_job);
 void __wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason);
 void __wrap_hook_call_wait(struct hook_call *call, unsigned seconds);
-void __wrap_libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid);
+uint64_t __wrap_libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid);
 void __wrap_run_id_find(const struct vm_uuid *uuid, int id, char ret[static RUN_ID_MAX + 1]);
 int __wrap_priv_client_ask(const char *socket, const struct priv_request *request, int fd, int64_t deadline_ms,
                            struct priv_answer *ret, int *ret_fds, size_t n_fds, struct error *err);
@@ -88,13 +88,14 @@ __wrap_hook_call_wait(struct hook_call *call, unsigned seconds)
     assert_int_equal(call->answer, CALL_WAITS);
 }
 
-void
+uint64_t
 __wrap_libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid)
 {
     struct world_host *host = (struct world_host *)watch;
 
     (void)uuid;
     host->look = host->moving = true;
+    return ++host->looks;
 }
 
 /* Each run has a number of its own, also behind a reboot of its host. */

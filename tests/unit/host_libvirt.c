@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "plugin/domain/libvirt_watch.h"
+#include "plugin/vms.h"
 #include "tests/unit/host_service.h"
 
 struct machine machines[WORLD_HOSTS];
@@ -59,12 +60,13 @@ look_now(int h)
 {
     struct world_host *host = &world_hosts[h];
     const struct machine *m = &machines[h];
-    struct watch_report report = { .kind = WATCH_DOMAIN, .persistent = true };
+    struct watch_report report = { .kind = WATCH_DOMAIN, .persistent = true, .looks = host->looks };
 
     report.active = m->guest != GUEST_OFF;
     report.paused = m->guest == GUEST_INCOMING || m->guest == GUEST_PAUSED;
     report.id = report.active ? m->id : -1;
     report.came_in = m->guest == GUEST_RUNS && m->came_in;
+    report.began_here = m->guest == GUEST_RUNS && m->began_here;
     report.left_migrated = m->guest == GUEST_OFF && m->left_migrated;
     report.stopped_to_move = report.paused;
     if (host->moving) {
@@ -141,10 +143,6 @@ machine_start(int h, bool restore, bool fails)
 
     m->doing = STARTING;
     m->will_fail = fails;
-    if (world_hosts[h].up && world_has_mark(&world_hosts[h]))
-        the_service.why |= WHY_UNSWEPT;
-    if (world_hosts[h].up && world_hosts[h].vm->incoming)
-        the_service.why |= WHY_ARRIVAL;
     m->call = world_hook(&world_hosts[h], restore ? "restore" : "prepare");
 }
 
@@ -162,7 +160,8 @@ come_up(int h)
 
     m->guest = GUEST_RUNS;
     m->id = ++last_id;
-    m->came_in = m->left_migrated = m->moved = false;
+    m->began_here = true;
+    m->came_in = m->left_migrated = false;
     if (the_service.truth == NOBODY)
         the_service.truth = h;
     m->copy = the_service.truth != h;
@@ -182,7 +181,7 @@ go_on_starting(int h)
     }
     m->doing = DOING_NOTHING;
     if (m->call->answer == CALL_GO)
-        host_model_started(h, host->up && !m->call->alone && host->vm->record.e != 0);
+        host_model_started(h, host->up && !m->call->alone && !vm_is_incoming(host->vm) && host->vm->record.e != 0);
     host_model_note(m->call->answer == CALL_NO ? "vetoed" : m->will_fail ? "fails" : "up", h);
     if (m->call->answer == CALL_NO || m->will_fail)
         end_hooks(h);
@@ -261,6 +260,7 @@ memory_arrived(void)
     host_model_note("switched", job.to);
     job.phase = SWITCHED;
     from->guest = GUEST_PAUSED;
+    from->began_here = to->began_here = false;
     to->guest = GUEST_RUNS;
     to->came_in = true;
     to->copy = from->copy;
@@ -281,6 +281,7 @@ memory_failed(bool late)
     end_hooks(job.to);
     tell_event(job.to, WATCH_STOPPED_OTHER);
     if (late) {
+        machines[job.from].began_here = false;
         tell_event(job.from, WATCH_SUSPENDED_MIGRATED);
         tell_event(job.from, WATCH_RESUMED_MIGRATED);
     }

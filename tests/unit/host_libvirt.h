@@ -16,7 +16,7 @@ struct machine {
     enum guest guest;
     int id;
     bool copy;           /* ghost: not the true one */
-    bool came_in, left_migrated, moved; /* libvirt's reasons: running, shut off, paused */
+    bool came_in, began_here, left_migrated; /* libvirt's reasons: running, running, shut off */
     enum machine_op { DOING_NOTHING, STARTING, ARRIVING } doing;
     struct hook_call *call; /* what that waits for */
     bool will_fail;         /* QEMU does not come up */
@@ -53,4 +53,5 @@ void machine_end_left_over(int h, bool resume);
 
 /* The test's own. */
 void host_model_note(const char *what, int host);
+void host_model_fails(const char *what);
 void host_model_started(int h, bool granted);

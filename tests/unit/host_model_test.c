@@ -104,12 +104,17 @@ explain(const char *what)
     }
 }
 
-#define SURE(what, condition)      \
-    do {                           \
-        if (!(condition)) {        \
-            explain(what);         \
-            fail_msg("%s", what); \
-        }                          \
+void
+host_model_fails(const char *what)
+{
+    explain(what);
+    fail_msg("%s", what);
+}
+
+#define SURE(what, condition)       \
+    do {                            \
+        if (!(condition))           \
+            host_model_fails(what); \
     } while (0)
 
 /* ---- what must hold at each moment ---- */

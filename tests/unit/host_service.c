@@ -12,6 +12,7 @@
 
 #include "plugin/lease.h"
 #include "plugin/vms.h"
+#include "tests/unit/host_libvirt.h"
 
 enum { GRACE_MS = 60000, PULL_WAIT_MS = 1000 };
 
@@ -75,6 +76,9 @@ note_change(const struct lease_record *before, int host, bool restarts)
     assert_true(r->ver >= before->ver && r->ep >= before->ep);
     /* The end of a run that nobody had heard of claims it as well. */
     if (before->st == LEASE_FREE && before->hol[0] == '\0' && r->hol[0] && s->truth != host && s->truth != NOBODY)
+        s->why |= WHY_FIRST;
+    if (before->st == LEASE_FREE && before->hol[0] == '\0' && r->st == LEASE_FREE && r->hol[0] && s->truth == host &&
+        machines[host].came_in) /* it was that of a run before, and the first of this one is unheard elsewhere */
         s->why |= WHY_FIRST;
     if (commits && restarts && before->st == LEASE_MOVE && before->out == LEASE_OUT_DBT && s->truth != host &&
         s->truth != NOBODY && !s->arriving[host])
@@ -313,6 +317,7 @@ host_service_pull(void)
     s->pull.told = true;
     s->pulls++;
     source->vm->pull = s->pull.number;
+    source->vm->pull_look = ++source->looks;
     source->look = source->moving = true;
 }
 
@@ -338,12 +343,11 @@ host_service_prove(int host, bool copy)
     lease_proved(&s->lease, e, &now);
     note_change(&before, host, false);
     if (s->last_prover != NOBODY && s->last_prover != host && e <= s->last_epoch)
-        fail_msg("S1: a proof of %s in epoch %llu after one of another host in %llu", world_hosts[host].name,
-                 (unsigned long long)e, (unsigned long long)s->last_epoch);
+        host_model_fails("S1: a proof in an epoch that is not above that of another host's");
     if (s->last_prover == host && e < s->last_epoch)
-        fail_msg("S1: epochs fall");
+        host_model_fails("S1: epochs fall");
     if (copy && s->why == 0)
-        fail_msg("S2: a proof of a stale copy on %s is accepted", world_hosts[host].name);
+        host_model_fails("S2: a proof of a stale copy is accepted");
     s->last_prover = host;
     s->last_epoch = e;
     s->proofs++;

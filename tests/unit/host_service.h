@@ -11,13 +11,8 @@
 #include "tests/unit/host_world.h"
 #include "tokenservice/lease/lease_record.h"
 
-/*
- * Why a copy's proof may be accepted or the true host refused; docs/PROTOCOL-lease.md, 6 and the model's `why`. UNSWEPT is
- * the daemon's alone: a run of which only a mark tells ended, and the next began, before its first look at libvirt.
- * ARRIVAL too: a start on the host that had let a migration in which then never came, in the ten seconds in which its
- * prepare is awaited, is taken for that.
- */
-enum { WHY_LEFT = 2, WHY_DOUBT = 4, WHY_ORDER = 8, WHY_FIRST = 64, WHY_UNSWEPT = 128, WHY_ARRIVAL = 256 };
+/* Why a copy's proof may be accepted or the true host refused; docs/PROTOCOL-lease.md, 6 and the model's `why`. */
+enum { WHY_LEFT = 2, WHY_DOUBT = 4, WHY_ORDER = 8, WHY_FIRST = 64 };
 
 enum { NOBODY = -1 };
 

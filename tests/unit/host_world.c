@@ -175,12 +175,6 @@ put_mark(struct world_host *host, const char *op)
     fclose(file);
 }
 
-bool
-world_has_mark(const struct world_host *host)
-{
-    return missed_look(host->dir, &the_uuid).began;
-}
-
 static bool
 is_marked_strict(const struct world_host *host)
 {

@@ -44,6 +44,7 @@ struct world_host {
     struct watch_report *seen[WORLD_LETTERS]; /* on the way from libvirt's thread to the main loop */
     size_t n_seen;
     bool look;   /* libvirt_watch_look() was called */
+    uint64_t looks; /* ... so often */
     bool moving; /* ... and no look has shown since that nothing leaves */
     struct world_timer timers[WORLD_TIMERS];
     int stops; /* how often the root half was asked to stop the guest */
@@ -85,8 +86,6 @@ void world_boot(struct world_host *host);
  * mark, and what the hook itself says then is the answer.
  */
 struct hook_call *world_hook(struct world_host *host, const char *op);
-/* Did something begin that the daemon has not taken in yet? */
-bool world_has_mark(const struct world_host *host);
 /* The daemon ended under a call that waits: the hook's own word, and the mark. */
 void world_hook_alone(struct hook_call *call);
 
