@@ -106,6 +106,14 @@ const struct command command_table[] = {
       "                        host: as its host's configuration says\n"
       "  --restore ask|auto    of a disk that was put back: wait for `virtid accept`, or take it once a day\n",
       cmd_set },
+    { "audit verify", "[FILE]", "do the records follow from one another, and does the service have what a copy has?", "", cmd_audit_verify },
+    { "audit", "[DOMAIN] [--follow] [--all|--last N] [--who WHO] [--what WORD]", "what the token service decided, oldest first",
+      "  -f, --follow          go on with what is decided from now on, until interrupted\n"
+      "  --all                 from the first record (else the last 20)\n"
+      "  --last N              so many of the newest, at most 64\n"
+      "  --who WHO             only by 'guest', 'host NAME' or 'admin UID'\n"
+      "  --what WORD           only of this kind: token, lease, moved, refused, ...\n",
+      cmd_audit },
     { "report", "[DOMAIN...]", "run on a host: what would have been done with VMs in mode observe", "", cmd_report },
     { "audience add", "NAME [--all] [--bound] [--claim CLAIM]...", "declare an audience for tokens",
       "  --all                 every VM may ask for it (else: virtid set --audience)\n"

@@ -328,7 +328,7 @@ an_enrolled_vm(const char *folder)
 static void
 a_long_log(const char *folder)
 {
-    struct store_audit record = { .ms = 1, .who = "test", .what = "grown" };
+    struct audit_record record = { .ms = 1, .who = "test", .what = "grown" };
     char path[128], wal[140];
     struct stat st = { 0 };
     int status;

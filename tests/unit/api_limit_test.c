@@ -255,7 +255,7 @@ struct wanted {
 };
 
 static int
-look_for(void *context, const struct store_audit *record, struct error *ignored)
+look_for(void *context, const struct audit_record *record, struct error *ignored)
 {
     struct wanted *w = context;
 
@@ -269,7 +269,7 @@ is_in_audit(const struct vm_uuid *uuid, const char *what, const char *problem)
 {
     struct wanted w = { what, problem, false };
 
-    assert_int_equal(store_audit_list(the_api.service.store, uuid, 5, look_for, &w, &err), 0);
+    assert_int_equal(store_audit_list(the_api.service.store, &(struct store_audit_query){ .uuid = uuid, .limit = 5 }, look_for, &w, &err), 0);
     return w.found;
 }
 

@@ -203,10 +203,10 @@ what_was_committed_survives_kill_9(void **state)
     assert_true(count() >= 4);
 }
 
-static struct store_audit
+static struct audit_record
 entry(int64_t ms, const char *problem)
 {
-    struct store_audit r = { .ms = ms, .has_uuid = true, .uuid = { { 1 } } };
+    struct audit_record r = { .ms = ms, .has_uuid = true, .uuid = { { 1 } } };
 
     strcpy(r.who, "guest");
     strcpy(r.what, "refused");
@@ -217,7 +217,7 @@ entry(int64_t ms, const char *problem)
 static void
 a_changed_audit_record_breaks_the_chain(void **state)
 {
-    struct store_audit r = entry(1, "floor");
+    struct audit_record r = entry(1, "floor");
     int64_t newest;
     struct error err = { 0 };
     char command[300];
@@ -246,7 +246,7 @@ a_changed_audit_record_breaks_the_chain(void **state)
 static void
 an_audit_record_is_found_by_vm_kind_and_time(void **state)
 {
-    struct store_audit r = entry(1000, "floor");
+    struct audit_record r = entry(1000, "floor");
     struct vm_uuid other = { { 2 } };
     struct error err;
     bool had;

@@ -14,9 +14,9 @@
 enum { AUDIT_PAGE = 50, AUDIT_PAGE_MAX = 64 /* all of them fit into one answer */ };
 
 static int
-add_record(void *context, const struct store_audit *r, struct error *err)
+add_record(void *context, const struct audit_record *r, struct error *err)
 {
-    return json_array_append_new(context, decision_show(r)) < 0 ? error_set(err, ERROR_SYSTEM, "no memory") : 0;
+    return audit_record_append(context, r, err);
 }
 
 /* An absent parameter leaves "". */
@@ -34,32 +34,47 @@ read_parameter(const struct api_call *call, const char *name, char *ret, size_t 
     return api_body_refuse(err);
 }
 
+/* An absent number leaves *ret as it is. */
+static int
+read_number(const struct api_call *call, const char *name, int64_t min, int64_t *ret, struct error *err)
+{
+    char text[20], *end;
+    long long number;
+
+    if (read_parameter(call, name, text, sizeof text - 1, err) < 0)
+        return -1;
+    if (!text[0])
+        return 0;
+    number = strtoll(text, &end, 10);
+    if (*end || number < min)
+        return error_problem(err, ERROR_INPUT, "bad-request", "%s is a number of at least %lld", name, (long long)min);
+    *ret = number;
+    return 0;
+}
+
+/* With `after` oldest first, from there on: who follows asks again with the last id that it got. */
 int
 api_admin_audit(struct service *s, struct api_call *call, struct error *err)
 {
     CLEANUP(json_decref) json_t *o = json_object();
-    char text[VM_UUID_TEXT], number[8];
+    char text[VM_UUID_TEXT], who[AUDIT_WHO_MAX + 1], what[AUDIT_WORD_MAX + 1];
+    struct store_audit_query query = { .who = who, .what = what, .after = -1 };
     json_t *records = json_array();
-    unsigned long limit = AUDIT_PAGE;
+    int64_t limit = AUDIT_PAGE;
     struct vm_uuid uuid;
 
     if (json_object_set_new(o, "audit", records) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
     if (read_parameter(call, "uuid", text, sizeof text - 1, err) < 0 ||
-        read_parameter(call, "limit", number, sizeof number - 1, err) < 0 ||
+        read_parameter(call, "who", who, sizeof who - 1, err) < 0 ||
+        read_parameter(call, "what", what, sizeof what - 1, err) < 0 ||
+        read_number(call, "limit", 1, &limit, err) < 0 || read_number(call, "after", 0, &query.after, err) < 0 ||
         (text[0] && vm_uuid_parse(text, &uuid, err) < 0))
         return api_body_refuse(err);
-    if (number[0]) {
-        char *end;
-
-        limit = strtoul(number, &end, 10);
-        if (*end || limit < 1)
-            return error_problem(err, ERROR_INPUT, "bad-request",
-                                 "limit is a number above 0");
-    }
-    if (store_audit_list(s->store, text[0] ? &uuid : NULL,
-                         limit < AUDIT_PAGE_MAX ? limit : AUDIT_PAGE_MAX, add_record,
-                         records, err) < 0)
+    query.uuid = text[0] ? &uuid : NULL;
+    query.oldest_first = query.after >= 0;
+    query.limit = (size_t)(limit < AUDIT_PAGE_MAX ? limit : AUDIT_PAGE_MAX);
+    if (store_audit_list(s->store, &query, add_record, records, err) < 0)
         return -1;
     return api_body_answer(call, 200, STEAL(o), err);
 }

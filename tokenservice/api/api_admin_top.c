@@ -37,12 +37,11 @@ add_vm(void *context, const struct store_vm *stored, struct error *err)
 }
 
 static int
-add_refusal(void *context, const struct store_audit *record, struct error *err)
+add_refusal(void *context, const struct audit_record *record, struct error *err)
 {
     struct top *t = context;
 
-    return json_array_append_new(t->refusals, decision_show(record)) < 0 ? error_set(err, ERROR_SYSTEM, "no memory")
-                                                                         : 0;
+    return audit_record_append(t->refusals, record, err);
 }
 
 static int

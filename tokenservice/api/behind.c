@@ -17,7 +17,7 @@ struct search {
 };
 
 static int
-look(void *context, const struct store_audit *record, struct error *err)
+look(void *context, const struct audit_record *record, struct error *err)
 {
     struct search *s = context;
 

@@ -55,10 +55,10 @@ copied_take(struct service *s, struct api_call *call, struct vm_account *a, cons
 }
 
 static int
-take_copy(void *context, const struct store_audit *record, struct error *err)
+take_copy(void *context, const struct audit_record *record, struct error *err)
 {
     (void)err;
-    *(struct store_audit *)context = *record;
+    *(struct audit_record *)context = *record;
     return 0;
 }
 
@@ -67,7 +67,7 @@ copied_step(struct service *s, const struct vm_account *a, json_t *steps, struct
 {
     const char *host = a->stored.lease.hol[0] ? a->stored.lease.hol : "HOST";
     char uuid[VM_UUID_TEXT], commands[COMMANDS_MAX];
-    struct store_audit r = { .seen = "the vTPM of another VM" };
+    struct audit_record r = { .seen = "the vTPM of another VM" };
 
     if (a->id.ek_origin != ROW_EK_COPIED)
         return 0;

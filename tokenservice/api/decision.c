@@ -23,7 +23,7 @@ copy_text(char *ret, size_t max, const char *text)
  * since the newest backup, `virtid recovery show --audit` reads it there.
  */
 static void
-log_operator(const struct store_audit *r)
+log_operator(const struct audit_record *r)
 {
     char uuid[VM_UUID_TEXT + 6] = "";
 
@@ -41,7 +41,7 @@ int
 decision_add(struct service *s, const struct api_call *call, const struct decision *d,
              struct error *err)
 {
-    struct store_audit record = { .ms = call->now_ms };
+    struct audit_record record = { .ms = call->now_ms };
 
     copy_text(record.who, AUDIT_WHO_MAX, call->who[0] ? call->who : "guest");
     copy_text(record.what, AUDIT_WORD_MAX, d->what);
@@ -82,28 +82,4 @@ decision_add_seldom(struct service *s, const struct api_call *call,
         return -1;
     *ret_new = !had;
     return had ? 0 : decision_add(s, call, d, err);
-}
-
-json_t *
-decision_show(const struct store_audit *r)
-{
-    json_t *o = json_pack("{s:I,s:I,s:s,s:s}", "id", (json_int_t)r->id, "time", (json_int_t)r->ms, "who", r->who,
-                          "what", r->what);
-    char uuid[VM_UUID_TEXT];
-
-    if (!o)
-        return NULL;
-    if (r->has_uuid) {
-        vm_uuid_print(&r->uuid, uuid);
-        json_object_set_new(o, "uuid", json_string(uuid));
-    }
-    if (r->problem[0])
-        json_object_set_new(o, "problem", json_string(r->problem));
-    if (r->why[0])
-        json_object_set_new(o, "why", json_string(r->why));
-    if (r->seen[0])
-        json_object_set_new(o, "seen", json_string(r->seen));
-    if (r->expected[0])
-        json_object_set_new(o, "expected", json_string(r->expected));
-    return o;
 }

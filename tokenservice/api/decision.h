@@ -31,6 +31,3 @@ int decision_allowed(struct service *service, const struct api_call *call,
 int decision_add_seldom(struct service *service, const struct api_call *call,
                         const struct decision *decision, bool *ret_new,
                         struct error *err);
-
-/* A record for operators: id time who what uuid? problem? why? seen? expected?  Yours; NULL: no memory. */
-json_t *decision_show(const struct store_audit *record);

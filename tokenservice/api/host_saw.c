@@ -44,7 +44,7 @@ host_saw_take(struct service *s, struct api_call *call, const struct lease_repor
 }
 
 void
-host_saw_step(const struct store_audit *record, json_t *steps)
+host_saw_step(const struct audit_record *record, json_t *steps)
 {
     static const struct {
         enum lease_saw saw;

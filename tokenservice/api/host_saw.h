@@ -24,4 +24,4 @@ enum { HOST_SAW_EPOCH_MAX = 32 };
 void host_saw_print_epoch(uint64_t epoch, char ret[static HOST_SAW_EPOCH_MAX]);
 
 /* The step of `virtid why` for a record of this kind. */
-void host_saw_step(const struct store_audit *record, json_t *steps);
+void host_saw_step(const struct audit_record *record, json_t *steps);

@@ -31,9 +31,9 @@ lock_check(const struct vm_account *a, struct error *err)
 /* ---- who said so ---- */
 
 static int
-take_record(void *context, const struct store_audit *record, struct error *err)
+take_record(void *context, const struct audit_record *record, struct error *err)
 {
-    struct store_audit *ret = context;
+    struct audit_record *ret = context;
 
     (void)err;
     *ret = *record;
@@ -43,7 +43,7 @@ take_record(void *context, const struct store_audit *record, struct error *err)
 int
 lock_since(struct service *s, const struct vm_uuid *uuid, int64_t *ret_ms, struct error *err)
 {
-    struct store_audit record = { .ms = 0 };
+    struct audit_record record = { .ms = 0 };
 
     if (store_audit_list_locks(s->store, uuid, 1, take_record, &record, err) < 0)
         return -1;
@@ -74,7 +74,7 @@ lock_keep(struct service *s, const struct identity_row *before, uint64_t receipt
 }
 
 static void
-print_shown(const struct store_audit *r, char ret[static SHOWN_MAX])
+print_shown(const struct audit_record *r, char ret[static SHOWN_MAX])
 {
     time_t when = r->ms / 1000;
     char at[40] = "";
@@ -91,7 +91,7 @@ print_shown(const struct store_audit *r, char ret[static SHOWN_MAX])
 int
 lock_show(struct service *s, const struct vm_account *a, json_t *answer, struct error *err)
 {
-    struct store_audit record = { .ms = 0 };
+    struct audit_record record = { .ms = 0 };
     char seen[SHOWN_MAX];
     json_t *step;
     size_t i;

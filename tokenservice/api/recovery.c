@@ -32,7 +32,7 @@ static int
 begin_by_option(struct service *s, struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
-    struct store_audit record = { .ms = s->clock_ms(), .who = "option --recovery", .what = "recovery" };
+    struct audit_record record = { .ms = s->clock_ms(), .who = "option --recovery", .what = "recovery" };
 
     if (store_begin(s->store, &txn, err) < 0 || store_recovery(s, record.ms, err) < 0 ||
         store_audit_add(s->store, &record, err) < 0)

@@ -130,7 +130,7 @@ static int
 accept_clock(struct service *s, struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
-    struct store_audit record = { .ms = s->clock_ms(),
+    struct audit_record record = { .ms = s->clock_ms(),
                                   .who = "option --accept-clock",
                                   .what = AUDIT_CLOCK_ACCEPTED };
 

@@ -126,12 +126,12 @@ add_lease_steps(json_t *steps, const struct vm_account *a, const struct lease_no
 
 struct newest {
     bool found, saw;
-    struct store_audit record, host_saw;
+    struct audit_record record, host_saw;
 };
 
 /* The newest record that is about a proof, and that of what a host saw. */
 static int
-take_proof(void *context, const struct store_audit *record, struct error *err)
+take_proof(void *context, const struct audit_record *record, struct error *err)
 {
     struct newest *n = context;
 
@@ -275,6 +275,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
           struct error *err)
 {
     struct lease_now now = vm_account_now(s, a, now_ms);
+    const struct store_audit_query query = { .uuid = &a->id.uuid, .limit = 50 };
     struct newest newest = { .found = false };
     json_t *steps = json_array();
     char uuid[VM_UUID_TEXT], command[COMMAND_MAX];
@@ -283,7 +284,7 @@ add_steps(struct service *s, const struct vm_account *a, int64_t now_ms, json_t 
 
     if (json_object_set_new(o, "steps", steps) < 0)
         return error_set(err, ERROR_SYSTEM, "no memory");
-    if (store_audit_list(s->store, &a->id.uuid, 50, take_proof, &newest, err) < 0)
+    if (store_audit_list(s->store, &query, take_proof, &newest, err) < 0)
         return -1;
     take_seen(a, &newest);
     add_lease_steps(steps, a, &now);

@@ -36,7 +36,7 @@ copy_word(char ret[static NAME_HOST_MAX + 1], const char *from)
 
 /* "OP VIEW STATE epoch N" (api_report.c); who has it stands in `expected`, before that was so in `who`. */
 static bool
-read_lease(const struct store_audit *r, struct step *ret)
+read_lease(const struct audit_record *r, struct step *ret)
 {
     char state[8] = "";
 
@@ -50,7 +50,7 @@ read_lease(const struct store_audit *r, struct step *ret)
 }
 
 static bool
-read_record(const struct store_audit *r, struct step *ret)
+read_record(const struct audit_record *r, struct step *ret)
 {
     const char *to;
 
@@ -70,7 +70,7 @@ read_record(const struct store_audit *r, struct step *ret)
 }
 
 static int
-take_record(void *context, const struct store_audit *record, struct error *err)
+take_record(void *context, const struct audit_record *record, struct error *err)
 {
     struct steps *s = context;
 

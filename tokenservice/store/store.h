@@ -21,6 +21,7 @@
 
 #include "lib/common/cleanup.h"
 #include "lib/common/error.h"
+#include "lib/wire/audit_record.h"
 #include "lib/wire/lease_msg.h"
 #include "lib/wire/proof_msg.h"
 #include "lib/wire/vm_uuid.h"
@@ -263,20 +264,8 @@ int store_audience_list(struct store *store, store_audience_each *each, void *co
 
 /* ---- audit ---- */
 
-enum { AUDIT_WORD_MAX = 32, AUDIT_WHO_MAX = 100, AUDIT_TEXT_MAX = 200 };
-
-struct store_audit {
-    int64_t id, ms;
-    char who[AUDIT_WHO_MAX + 1]; /* "host NAME", "guest", "admin UID" */
-    char what[AUDIT_WORD_MAX + 1];
-    bool has_uuid;
-    struct vm_uuid uuid;
-    char problem[AUDIT_WORD_MAX + 1]; /* "" if it was done */
-    char why[AUDIT_TEXT_MAX + 1], seen[AUDIT_TEXT_MAX + 1],
-        expected[AUDIT_TEXT_MAX + 1];
-};
 /* Appends; id is given here, the chain goes on from the newest record. */
-int store_audit_add(struct store *store, const struct store_audit *record,
+int store_audit_add(struct store *store, const struct audit_record *record,
                     struct error *err);
 /* Is there a record of this VM (NULL: of none, by `who`), word and problem since `ms`? */
 int store_audit_since(struct store *store, const struct vm_uuid *uuid, const char *who,
@@ -284,12 +273,19 @@ int store_audit_since(struct store *store, const struct vm_uuid *uuid, const cha
                       struct error *err);
 /* Is there a record of no VM, of this kind, that says this as `seen`? */
 int store_audit_seen(struct store *store, const char *what, const char *seen, bool *ret, struct error *err);
-typedef int store_audit_each(void *context, const struct store_audit *record,
+typedef int store_audit_each(void *context, const struct audit_record *record,
                              struct error *err);
-/* Newest first; `uuid` NULL: all. */
-int store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t limit,
+/* Which records; what is NULL or 0 leaves all. */
+struct store_audit_query {
+    const struct vm_uuid *uuid;
+    const char *who, *what;
+    bool oldest_first;
+    int64_t after; /* only ids above this one */
+    size_t limit;  /* 0: none */
+};
+int store_audit_list(struct store *store, const struct store_audit_query *query,
                      store_audit_each *each, void *context, struct error *err);
-/* The same, of one VM, of those that say where it may run. */
+/* Newest first, of one VM, of those that say where it may run. */
 int store_audit_list_places(struct store *store, const struct vm_uuid *uuid, size_t limit,
                             store_audit_each *each, void *context, struct error *err);
 /* The same, of the words that locked it. */

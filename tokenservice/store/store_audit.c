@@ -2,41 +2,16 @@
 
 #include "tokenservice/store/store.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#include "lib/crypto/hash.h"
-#include "lib/wire/fields.h"
+#include "lib/wire/audit_record.h"
 #include "tokenservice/store/store_query.h"
 
 #define AUDIT_COLUMNS "id, ms, who, what, uuid, problem, why, seen, expected, hash"
 
-/* SHA-256 of F("virtid-audit-1", hash before, id, ms, who, what, uuid, problem, why,
- * seen, expected). */
 static int
-chain(const uint8_t before[static 32], const struct store_audit *r,
-      uint8_t ret[static 32], struct error *err)
-{
-    CLEANUP(buf_clear) struct buf b = BUF(2048);
-
-    fields_add_text(&b, "virtid-audit-1");
-    fields_add(&b, before, 32);
-    fields_add_u64(&b, (uint64_t)r->id);
-    fields_add_u64(&b, (uint64_t)r->ms);
-    fields_add_text(&b, r->who);
-    fields_add_text(&b, r->what);
-    fields_add(&b, r->uuid.bytes, r->has_uuid ? sizeof r->uuid.bytes : 0);
-    fields_add_text(&b, r->problem);
-    fields_add_text(&b, r->why);
-    fields_add_text(&b, r->seen);
-    fields_add_text(&b, r->expected);
-    if (!buf_ok(&b))
-        return error_set(err, ERROR_SYSTEM, "no memory");
-    return hash_sha256(b.data, b.len, ret, err);
-}
-
-static int
-read_record(struct sqlite3_stmt *q, struct store_audit *ret,
-            uint8_t ret_hash[static 32], struct error *err)
+read_record(struct sqlite3_stmt *q, struct audit_record *ret, struct error *err)
 {
     bool has_hash;
 
@@ -52,7 +27,7 @@ read_record(struct sqlite3_stmt *q, struct store_audit *ret,
         query_text(q, 7, ret->seen, AUDIT_TEXT_MAX, err) < 0 ||
         query_text(q, 8, ret->expected, AUDIT_TEXT_MAX, err) < 0)
         return -1;
-    return query_exact(q, 9, ret_hash, 32, &has_hash, err);
+    return query_exact(q, 9, ret->hash, sizeof ret->hash, &has_hash, err);
 }
 
 static int
@@ -76,17 +51,17 @@ newest(struct store *store, int64_t *ret_id, uint8_t ret_hash[static 32],
 }
 
 int
-store_audit_add(struct store *store, const struct store_audit *record,
+store_audit_add(struct store *store, const struct audit_record *record,
                 struct error *err)
 {
-    struct store_audit r = *record;
+    struct audit_record r = *record;
     uint8_t before[32], hash[32];
     int64_t id;
 
     if (newest(store, &id, before, err) < 0)
         return -1;
     r.id = id + 1;
-    if (chain(before, &r, hash, err) < 0)
+    if (audit_record_hash(before, &r, hash, err) < 0)
         return -1;
     return query_run(store, err,
                      "INSERT INTO audit (" AUDIT_COLUMNS ") "
@@ -143,12 +118,11 @@ static int
 each_record(struct store *store, struct sqlite3_stmt *q, store_audit_each *each, void *context,
             struct error *err)
 {
-    struct store_audit r;
-    uint8_t hash[32];
+    struct audit_record r;
     int rc;
 
     while ((rc = query_step(store, q, err)) > 0) {
-        if (read_record(q, &r, hash, err) < 0 || each(context, &r, err) < 0)
+        if (read_record(q, &r, err) < 0 || each(context, &r, err) < 0)
             return -1;
     }
     return rc;
@@ -200,22 +174,24 @@ store_audit_list_steps(struct store *store, const struct vm_uuid *uuid, size_t l
 }
 
 int
-store_audit_list(struct store *store, const struct vm_uuid *uuid, size_t limit,
+store_audit_list(struct store *store, const struct store_audit_query *query,
                  store_audit_each *each, void *context, struct error *err)
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
-    int rc;
+    const char *who = query->who ? query->who : "", *what = query->what ? query->what : "";
+    int64_t limit = query->limit > 0 ? (int64_t)query->limit : -1;
+    char sql[300];
 
-    if (uuid)
-        rc = query_new(store, &q, err,
-                       "SELECT " AUDIT_COLUMNS " FROM audit WHERE uuid = ? "
-                       "ORDER BY id DESC LIMIT ?",
-                       "bi", uuid->bytes, sizeof uuid->bytes, (int64_t)limit);
-    else
-        rc = query_new(store, &q, err,
-                       "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id DESC LIMIT ?",
-                       "i", (int64_t)limit);
-    return rc < 0 ? -1 : each_record(store, q, each, context, err);
+    snprintf(sql, sizeof sql,
+             "SELECT " AUDIT_COLUMNS " FROM audit WHERE %s id > ? AND (? = '' OR who = ?) AND "
+             "(? = '' OR what = ?) ORDER BY id %s LIMIT ?",
+             query->uuid ? "uuid = ? AND" : "", query->oldest_first ? "ASC" : "DESC");
+    if ((query->uuid ? query_new(store, &q, err, sql, "bitttti", query->uuid->bytes,
+                                 sizeof query->uuid->bytes, query->after, who, who, what, what, limit)
+                     : query_new(store, &q, err, sql, "itttti", query->after, who, who, what, what,
+                                 limit)) < 0)
+        return -1;
+    return each_record(store, q, each, context, err);
 }
 
 int
@@ -272,8 +248,8 @@ int
 store_audit_check(struct store *store, int64_t *ret_newest_ms, struct error *err)
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
-    uint8_t before[32] = { 0 }, hash[32], expected[32];
-    struct store_audit r;
+    uint8_t before[AUDIT_HASH] = { 0 }, expected[AUDIT_HASH];
+    struct audit_record r;
     int64_t id = 0;
     int rc;
 
@@ -282,15 +258,15 @@ store_audit_check(struct store *store, int64_t *ret_newest_ms, struct error *err
                   "") < 0)
         return -1;
     while ((rc = query_step(store, q, err)) > 0) {
-        if (read_record(q, &r, hash, err) < 0 || chain(before, &r, expected, err) < 0)
+        if (read_record(q, &r, err) < 0 || audit_record_hash(before, &r, expected, err) < 0)
             return -1;
         /* Public values: an ordinary comparison tells nobody anything. */
-        if (r.id != ++id || memcmp(hash, expected, sizeof hash) != 0)
+        if (r.id != ++id || memcmp(r.hash, expected, sizeof expected) != 0)
             return error_problem(
                 err, ERROR_DENIED, "audit-broken",
                 "audit record %lld does not follow from the one before it",
                 (long long)r.id);
-        memcpy(before, hash, sizeof before);
+        memcpy(before, r.hash, sizeof before);
         if (r.ms > *ret_newest_ms || strcmp(r.what, AUDIT_CLOCK_ACCEPTED) == 0)
             *ret_newest_ms = r.ms;
     }

@@ -1,0 +1,338 @@
+/*
+ * virtid audit - what the token service decided, and whether that was changed since
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/daemon_client.h"
+#include "cli/identity.h"
+#include "cli/when.h"
+#include "lib/common/cleanup.h"
+#include "lib/common/encode.h"
+#include "lib/wire/audit_record.h"
+
+enum { LAST = 20, LAST_MAX = 64 /* a page */, FOLLOW_S = 1, LINE_MAX_LEN = 4096 };
+
+struct wish {
+    char uuid[VM_UUID_TEXT];
+    const char *who, *what;
+    bool follow, all;
+    int64_t last;
+};
+
+/* Percent-encodes what is no unreserved character (RFC 3986, 2.3). */
+static void
+add_parameter(char *path, size_t size, const char *name, const char *value)
+{
+    size_t len = strlen(path);
+
+    if (!value || !*value)
+        return;
+    len += (size_t)snprintf(path + len, size - len, "&%s=", name);
+    for (; *value && len + 4 < size; value++) {
+        bool plain = strchr("-._~", *value) || (*value >= '0' && *value <= '9') ||
+                     ((*value | 32) >= 'a' && (*value | 32) <= 'z');
+
+        len += (size_t)snprintf(path + len, size - len, plain ? "%c" : "%%%02X", (unsigned char)*value);
+    }
+}
+
+/* A page: with `after` from there on, oldest first; with -1 the newest `limit`, newest first. */
+static int
+ask_page(const struct cli *cli, const struct wish *wish, int64_t after, int64_t limit, json_t **ret, const json_t **ret_list,
+         struct error *err)
+{
+    char path[800], number[24];
+
+    snprintf(path, sizeof path, "/v1/admin/audit?limit=%" PRId64, limit);
+    snprintf(number, sizeof number, "%" PRId64, after);
+    add_parameter(path, sizeof path, "after", after >= 0 ? number : NULL);
+    add_parameter(path, sizeof path, "uuid", wish->uuid);
+    add_parameter(path, sizeof path, "who", wish->who);
+    add_parameter(path, sizeof path, "what", wish->what);
+    if (daemon_ask(cli->service_socket, "GET", path, NULL, ret, err) < 0)
+        return -1;
+    return json_get_array(*ret, "audit", false, SIZE_MAX, ret_list, err);
+}
+
+static void
+print_record(const struct cli *cli, const json_t *o)
+{
+    char at[WHEN_MAX];
+    const char *problem = daemon_text(o, "problem", ""), *why = daemon_text(o, "why", "");
+    const char *seen = daemon_text(o, "seen", ""), *expected = daemon_text(o, "expected", "");
+
+    if (cli->json) {
+        cli_json(o);
+        return;
+    }
+    printf("%s  %s  %s", when_at(json_object_get(o, "time"), at), daemon_text(o, "who", ""), daemon_text(o, "what", ""));
+    if (json_object_get(o, "uuid"))
+        printf("  %s", daemon_text(o, "uuid", ""));
+    if (*problem)
+        printf("  %s", problem);
+    if (*seen)
+        printf("  seen %s", seen);
+    if (*expected)
+        printf("  expected %s", expected);
+    printf("%s%s\n", *why ? "  " : "", why);
+}
+
+/* Prints what comes after *after, page by page, and moves it on. */
+static int
+print_from(const struct cli *cli, const struct wish *wish, int64_t *after, struct error *err)
+{
+    size_t n;
+
+    do {
+        CLEANUP(json_decref) json_t *answer = NULL;
+        const json_t *list = NULL;
+
+        if (ask_page(cli, wish, *after, LAST_MAX, &answer, &list, err) < 0)
+            return -1;
+        n = json_array_size(list);
+        for (size_t i = 0; i < n; i++) {
+            const json_t *o = json_array_get(list, i);
+
+            print_record(cli, o);
+            *after = json_integer_value(json_object_get(o, "id"));
+        }
+    } while (n == LAST_MAX);
+    fflush(stdout);
+    return 0;
+}
+
+/* Prints the newest ones, oldest first; *ret_after is where to go on. */
+static int
+print_last(const struct cli *cli, const struct wish *wish, int64_t *ret_after, struct error *err)
+{
+    CLEANUP(json_decref) json_t *answer = NULL;
+    const json_t *list = NULL;
+
+    *ret_after = 0;
+    if (ask_page(cli, wish, -1, wish->last, &answer, &list, err) < 0)
+        return -1;
+    for (size_t i = json_array_size(list); i > 0; i--) {
+        const json_t *o = json_array_get(list, i - 1);
+
+        print_record(cli, o);
+        *ret_after = json_integer_value(json_object_get(o, "id"));
+    }
+    fflush(stdout);
+    return 0;
+}
+
+static int
+read_options(const struct cli *cli, int argc, char **argv, struct wish *ret, struct error *err)
+{
+    static const struct option options[] = { { "follow", no_argument, NULL, 'f' },
+                                             { "all", no_argument, NULL, 'a' },
+                                             { "last", required_argument, NULL, 'n' },
+                                             { "who", required_argument, NULL, 'w' },
+                                             { "what", required_argument, NULL, 't' },
+                                             { 0 } };
+    CLEANUP(json_decref) json_t *found = NULL;
+    struct wish wish = { .last = LAST };
+    char *end;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "f", options, NULL)) != -1) {
+        switch (c) {
+        case 'f': wish.follow = true; break;
+        case 'a': wish.all = true; break;
+        case 'w': wish.who = optarg; break;
+        case 't': wish.what = optarg; break;
+        case 'n':
+            wish.last = strtol(optarg, &end, 10);
+            if (*end || wish.last < 1 || wish.last > LAST_MAX)
+                return error_set(err, ERROR_INPUT, "--last is a number from 1 to %d (--all prints all)", LAST_MAX);
+            break;
+        default: return error_set(err, ERROR_INPUT, "audit [DOMAIN] [--follow] [--all|--last N] [--who WHO] [--what WORD]");
+        }
+    }
+    if (argc - optind > 1)
+        return error_set(err, ERROR_INPUT, "audit shows one domain, or all");
+    if (optind < argc) {
+        if (identity_find(cli, argv + optind, 1, &found, err) < 0)
+            return -1;
+        if (json_array_size(found) != 1)
+            return error_set(err, ERROR_MISSING, "'%s' names %zu domains; audit shows one, or all", argv[optind],
+                             json_array_size(found));
+        snprintf(wish.uuid, sizeof wish.uuid, "%s", daemon_text(json_array_get(found, 0), "uuid", ""));
+    }
+    *ret = wish;
+    return 0;
+}
+
+int
+cmd_audit(const struct cli *cli, int argc, char **argv)
+{
+    struct error err = { 0 };
+    struct wish wish;
+    int64_t after = 0;
+
+    if (read_options(cli, argc, argv, &wish, &err) < 0)
+        return err.code == ERROR_INPUT ? cli_usage("%s", err.text) : cli_fail(&err);
+    if ((wish.all ? print_from(cli, &wish, &after, &err) : print_last(cli, &wish, &after, &err)) < 0)
+        return cli_fail(&err);
+    while (wish.follow) {
+        sleep(FOLLOW_S);
+        if (print_from(cli, &wish, &after, &err) < 0)
+            return cli_fail(&err);
+    }
+    return EXIT_DONE;
+}
+
+/* ---- verify ---- */
+
+struct chain {
+    int64_t first, last;
+    uint8_t hash[AUDIT_HASH];
+};
+
+/* The first record of a copy that begins in the middle is the anchor of the others. */
+static int
+follows(struct chain *chain, const struct audit_record *r, struct error *err)
+{
+    uint8_t expected[AUDIT_HASH];
+
+    if (chain->last == 0 && r->id > 1) {
+        chain->first = r->id;
+    } else {
+        if (chain->last == 0)
+            chain->first = 1;
+        if (audit_record_hash(chain->hash, r, expected, err) < 0)
+            return -1;
+        if (r->id != chain->last + 1 || memcmp(expected, r->hash, sizeof expected) != 0)
+            return error_set(err, ERROR_DENIED,
+                             "record %" PRId64 " does not follow from record %" PRId64
+                             ": one of the two was changed, or records between them are gone",
+                             r->id, chain->last);
+    }
+    chain->last = r->id;
+    memcpy(chain->hash, r->hash, sizeof chain->hash);
+    return 0;
+}
+
+static int
+walk_service(const struct cli *cli, struct chain *chain, struct error *err)
+{
+    const struct wish everything = { .last = LAST_MAX };
+    size_t n;
+
+    do {
+        CLEANUP(json_decref) json_t *answer = NULL;
+        const json_t *list = NULL;
+
+        if (ask_page(cli, &everything, chain->last, LAST_MAX, &answer, &list, err) < 0)
+            return -1;
+        n = json_array_size(list);
+        for (size_t i = 0; i < n; i++) {
+            struct audit_record r;
+
+            if (audit_record_read(json_array_get(list, i), &r, err) < 0 || follows(chain, &r, err) < 0)
+                return -1;
+        }
+    } while (n == LAST_MAX);
+    return 0;
+}
+
+static void
+close_file(FILE *file)
+{
+    if (file && file != stdin)
+        (void)fclose(file);
+}
+DEFINE_CLEANUP(FILE *, close_file);
+
+/* A copy as `virtid --output json audit --all --follow` writes it. */
+static int
+walk_file(const char *path, struct chain *chain, struct error *err)
+{
+    CLEANUP(close_file) FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    char line[LINE_MAX_LEN];
+    long n = 0;
+
+    if (!file)
+        return error_sys(err, errno, "%s", path);
+    while (fgets(line, sizeof line, file)) {
+        CLEANUP(json_decref) json_t *o = NULL;
+        struct audit_record r;
+        struct error why = { 0 };
+
+        n++;
+        if (json_parse(line, strlen(line), &o, &why) < 0 || audit_record_read(o, &r, &why) < 0)
+            return error_set(err, ERROR_INPUT, "%s, line %ld: %s", path, n, why.text);
+        if (follows(chain, &r, err) < 0)
+            return -1;
+    }
+    if (ferror(file))
+        return error_sys(err, errno, "%s", path);
+    return chain->last > 0 ? 0 : error_set(err, ERROR_INPUT, "%s has no record", path);
+}
+
+/* The service has the record that the copy ends with. */
+static int
+compare(const struct cli *cli, const struct chain *copy, struct error *err)
+{
+    const struct wish everything = { .last = 1 };
+    CLEANUP(json_decref) json_t *answer = NULL;
+    const json_t *list = NULL;
+    struct audit_record r;
+
+    if (ask_page(cli, &everything, copy->last - 1, 1, &answer, &list, err) < 0)
+        return -1;
+    if (json_array_size(list) == 0)
+        return error_set(err, ERROR_DENIED,
+                         "the copy goes on to record %" PRId64 ", which the service has not: "
+                         "its database is an older one, or was cut",
+                         copy->last);
+    if (audit_record_read(json_array_get(list, 0), &r, err) < 0)
+        return -1;
+    if (r.id != copy->last || memcmp(r.hash, copy->hash, sizeof r.hash) != 0)
+        return error_set(err, ERROR_DENIED,
+                         "record %" PRId64 " of the copy is not the service's: what the service has was written anew",
+                         copy->last);
+    return 0;
+}
+
+static void
+print_chain(const char *what, const struct chain *chain)
+{
+    char head[2 * AUDIT_HASH + 1];
+
+    hex_encode(chain->hash, sizeof chain->hash, head);
+    printf("%s: records %" PRId64 " to %" PRId64 " follow from one another; head %s\n", what, chain->first, chain->last, head);
+}
+
+int
+cmd_audit_verify(const struct cli *cli, int argc, char **argv)
+{
+    struct chain service = { 0 }, copy = { 0 };
+    struct error err = { 0 };
+
+    if (argc > 2 || (argc > 1 && argv[1][0] == '-' && argv[1][1]))
+        return cli_usage("audit verify [FILE]");
+    if (argc > 1) {
+        if (walk_file(argv[1], &copy, &err) < 0)
+            return cli_fail(&err);
+        print_chain(argv[1], &copy);
+    }
+    if (walk_service(cli, &service, &err) < 0)
+        return cli_fail(&err);
+    print_chain("service", &service);
+    if (argc > 1) {
+        if (compare(cli, &copy, &err) < 0)
+            return cli_fail(&err);
+        puts("The service has what the copy has.");
+    }
+    return EXIT_DONE;
+}

@@ -1,0 +1,86 @@
+#!/bin/bash
+# Operators read the audit: filtered, followed, kept elsewhere; and a copy shows what was changed since.
+set -u
+srcdir=${srcdir:-.}
+# shellcheck source=tests/lib/service.sh
+. "$srcdir/tests/lib/service.sh"
+
+says() {
+    local words=$1
+    shift
+    "$@" >"$SERVICE/said" 2>&1
+    grep -q -- "$words" "$SERVICE/said" || { cat "$SERVICE/said"; return 1; }
+}
+status_is() {
+    local want=$1
+    shift
+    "$@" >"$SERVICE/said" 2>&1
+    [ $? -eq "$want" ] || { cat "$SERVICE/said"; return 1; }
+}
+n_lines() { [ "$(wc -l <"$1")" -eq "$2" ] || { cat "$1"; return 1; }; }
+# Until a file says so, at most half a minute.
+until_has() {
+    local _
+    for _ in {1..150}; do
+        grep -q "$1" "$2" && return 0
+        read -rt 0.2 <>"$SERVICE/quiet"
+    done
+    cat "$2"
+    return 1
+}
+# in_database STATEMENT: while the service is stopped.
+in_database() { python3 -c 'import sqlite3,sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()' "$SERVICE/state/tokend.db" "$1"; }
+
+service_up || { not_ok the_service_starts; plan; exit 1; }
+mkfifo "$SERVICE/quiet"
+admin audience add shop --all >/dev/null
+admin host add simhost --auto >"$SERVICE/code" 2>>"$SERVICE/add.log"
+"$BUILD/virtid-tpmsim" vm --host simhost --name shop-vm -a shop --state "$SERVICE/a" <"$SERVICE/code" >"$SERVICE/first" 2>"$SERVICE/first.log"
+uuid=$(admin --output json list | grep -o '"uuid":"[^"]*"' | cut -d'"' -f4)
+
+check what_was_decided_is_listed says ' token ' admin audit
+check oldest_first says ' joined ' sed -n 1,9p <(admin audit --all)
+check of_one_domain_alone says "$uuid" admin audit shop-vm
+refused_is() { ! grep -v "$uuid" "$SERVICE/said"; }
+check and_nothing_else refused_is
+check of_one_kind_alone says ' token ' admin audit --what token
+check by_one_alone says ' host simhost ' admin audit --who 'host simhost'
+check a_kind_that_never_was_is_nothing status_is 0 admin audit --what never-was
+check and_says_nothing test ! -s "$SERVICE/said"
+check so_many_of_the_newest n_lines <(admin audit --last 2) 2
+check more_than_a_page_is_refused status_is 2 admin audit --last 65
+check a_domain_that_is_unknown_is_named says 'nobody' admin audit nobody
+
+"${AS[@]}" "$BUILD/virtid" --service "$ADMIN" --output json audit --all --follow >"$SERVICE/copy" 2>&1 &
+follower=$!
+until_has '"what":"token"' "$SERVICE/copy"
+admin lock shop-vm --reason 'ticket 76: laptop lost' >/dev/null
+check a_follower_sees_what_comes until_has '"what":"locked".*ticket 76' "$SERVICE/copy"
+for i in {1..70}; do echo "shop$i"; done | xargs -I{} "${AS[@]}" "$BUILD/virtid" --service "$ADMIN" audience add {} >/dev/null
+check also_more_than_a_page until_has '"seen":"shop70"' "$SERVICE/copy"
+kill "$follower"
+wait "$follower" 2>/dev/null
+check the_services_records_follow_from_one_another says 'service: records 1 to ' admin audit verify
+check and_those_of_the_copy says 'The service has what the copy has' admin audit verify "$SERVICE/copy"
+tail -n 20 "$SERVICE/copy" >"$SERVICE/tail"
+check a_copy_may_begin_later says 'tail: records ' admin audit verify "$SERVICE/tail"
+sed '3s/"who":"[^"]*"/"who":"admin 77"/' "$SERVICE/copy" >"$SERVICE/changed"
+check a_changed_word_in_a_copy_is_found says 'record 3 does not follow' admin audit verify "$SERVICE/changed"
+sed 3d "$SERVICE/copy" >"$SERVICE/short"
+check a_missing_record_is_found says 'record 4 does not follow from record 2' admin audit verify "$SERVICE/short"
+sed '3s/^.*$/{"id":3}/' "$SERVICE/copy" >"$SERVICE/no-record"
+check what_is_no_record_is_named_by_its_line says 'no-record, line 3' admin audit verify "$SERVICE/no-record"
+check an_empty_copy_is_none says 'has no record' admin audit verify /dev/null
+
+# What the service itself would not find: its newest records are gone, and the chain before them is whole.
+service_stop
+in_database 'DELETE FROM audit WHERE id > (SELECT max(id) - 5 FROM audit)'
+service_start
+check records_that_were_cut_off_are_found says 'the copy goes on to record\|is not the service' admin audit verify "$SERVICE/copy"
+check which_is_a_failure status_is 1 admin audit verify "$SERVICE/copy"
+check but_alone_the_service_has_a_chain says 'service: records 1 to ' admin audit verify
+service_stop
+in_database "UPDATE audit SET what = 'unlocked' WHERE id = 3"
+service_start 2>/dev/null
+check a_changed_record_stops_the_service_or_is_found says 'does not follow\|not reachable\|does not answer' admin audit verify
+plan
