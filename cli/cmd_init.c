@@ -11,10 +11,10 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/service_files.h"
 #include "lib/common/buf.h"
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
@@ -67,31 +67,13 @@ complete_wish(struct wish *wish, struct error *err)
     return 0;
 }
 
-/* A folder for `user`, 0700 or as `mode` says; an existing one keeps its content. */
-static int
-make_folder(const char *path, mode_t mode, const char *user, struct error *err)
-{
-    struct passwd *who = user && geteuid() == 0 ? getpwnam(user) : NULL;
-
-    if (user && geteuid() == 0 && !who)
-        return error_set(err, ERROR_MISSING,
-                         "there is no user \"%s\": run systemd-sysusers, or "
-                         "useradd --system %s",
-                         user, user);
-    if (dir_make(path, mode, err) < 0)
-        return -1;
-    if (chmod(path, mode) < 0 || (who && chown(path, who->pw_uid, who->pw_gid) < 0))
-        return error_sys(err, errno, "%s", path);
-    return 0;
-}
-
 static int
 make_keys(const struct wish *wish, struct buf *ret_says, struct error *err)
 {
     char names[2 * TEXT_MAX];
     const char *argv[16];
     struct process_spawn spawn = PROCESS_SPAWN(argv);
-    struct passwd *who = geteuid() == 0 ? getpwnam("virtid-signer") : NULL;
+    struct passwd *who = geteuid() == 0 ? getpwnam(SIGNER_USER) : NULL;
     struct error because = { 0 };
     size_t n = 0;
     int out[2];
@@ -189,9 +171,9 @@ publish_ca(const struct wish *wish, struct error *err)
 static int
 make_domain(const struct wish *wish, struct buf *ret_says, struct error *err)
 {
-    if (make_folder(wish->config_dir, 0755, NULL, err) < 0 ||
-        make_folder(wish->key_dir, 0700, "virtid-signer", err) < 0 ||
-        make_folder(wish->state_dir, 0700, "virtid-token", err) < 0 ||
+    if (service_folder(wish->config_dir, 0755, NULL, err) < 0 ||
+        service_folder(wish->key_dir, 0700, SIGNER_USER, err) < 0 ||
+        service_folder(wish->state_dir, 0700, SERVICE_USER, err) < 0 ||
         make_keys(wish, ret_says, err) < 0 || publish_ca(wish, err) < 0 ||
         write_configuration(wish, err) < 0)
         return error_wrap(err, "trust domain %s", wish->trust_domain);
@@ -273,8 +255,8 @@ cmd_init(const struct cli *cli, int argc, char **argv)
                          .listen = "0.0.0.0",
                          .enrol = "open",
                          .config_dir = VIRTID_SYSCONFDIR,
-                         .state_dir = "/var/lib/virtid-token",
-                         .key_dir = "/var/lib/virtid-signer",
+                         .state_dir = SERVICE_STATE_DIR,
+                         .key_dir = SERVICE_KEY_DIR,
                          .run_dir = "/run/virtid-token",
                          .signer = VIRTID_LIBEXECDIR "/virtid-signer" };
     CLEANUP(buf_clear) struct buf says = BUF(SIGNER_SAYS_MAX);

@@ -60,6 +60,8 @@ int cmd_retire(const struct cli *cli, int argc, char **argv);
 int cmd_key_list(const struct cli *cli, int argc, char **argv);
 int cmd_key_rotate(const struct cli *cli, int argc, char **argv);
 int cmd_key_revoke(const struct cli *cli, int argc, char **argv);
+int cmd_backup(const struct cli *cli, int argc, char **argv);
+int cmd_restore(const struct cli *cli, int argc, char **argv);
 int cmd_recovery_show(const struct cli *cli, int argc, char **argv);
 int cmd_recovery_finish(const struct cli *cli, int argc, char **argv);
 int cmd_list(const struct cli *cli, int argc, char **argv);

@@ -83,6 +83,18 @@ const struct command command_table[] = {
     { "key revoke", "KID|--all [--yes]", "a key is in wrong hands: drop it at once, and sign tokens with a new one",
       "  --all                 every key that signs tokens: the signer's folder was read\n"
       "  --yes                 do not ask\n", cmd_key_revoke },
+    { "backup", "FILE [--recipient CERTIFICATE]", "database, keys and configuration of the token service into one sealed file",
+      "  FILE                  - for standard output; the service may run meanwhile\n"
+      "  --recipient FILE      who may open it, an X.509 certificate (-: stdin); without it whoever has the\n"
+      "                        passphrase, which is read from standard input\n"
+      "  --config FILE         of virtid-tokend, if not " VIRTID_SYSCONFDIR "/tokend.conf\n"
+      "  --tokend PROGRAM      virtid-tokend, if not the installed one\n",
+      cmd_backup },
+    { "restore", "FILE [--key KEY]", "what `virtid backup` wrote, onto a machine that has no database and no keys",
+      "  --key FILE            the private key of the recipient (-: stdin); without it the passphrase is read\n"
+      "                        from standard input\n"
+      "  --config FILE         of virtid-tokend, if not " VIRTID_SYSCONFDIR "/tokend.conf; one that is there stays\n",
+      cmd_restore },
     { "recovery show", "[--audit FILE]", "after the service's database was restored: what it lacked, who is not heard yet",
       "  --audit FILE          a log of virtid-tokend that was kept elsewhere (-: stdin): lists what operators\n"
       "                        said after the backup was made\n",

@@ -7,7 +7,7 @@ _virtid()
         mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | cut -d' ' -f1 | sort -u)" -- "$cur")
     elif [ "$COMP_CWORD" -eq 2 ] && printf '%s\n' "$words" | grep -q "^${COMP_WORDS[1]} "; then
         mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' "$words" | sed -n "s/^${COMP_WORDS[1]} //p")" -- "$cur")
-    elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --audit ]; then
+    elif [[ ${COMP_WORDS[COMP_CWORD-1]} =~ ^--(audit|recipient|key|config|tokend)$ ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [ "${COMP_WORDS[COMP_CWORD-1]}" = --mode ]; then
         mapfile -t COMPREPLY < <(compgen -W "loose strict observe host" -- "$cur")
@@ -19,6 +19,8 @@ _virtid()
         mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json host list 2>/dev/null | grep -o '"name":"[^"]*"' | cut -d'"' -f4)" -- "$cur")
     elif [[ $cur != -* && "${COMP_WORDS[1]} ${COMP_WORDS[2]}" == "key revoke" ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid --output json key list 2>/dev/null | grep -o '"kid":"[^"]*","purpose":"\(token\|bound\)"' | cut -d'"' -f4)" -- "$cur")
+    elif [[ $cur != -* && ( ${COMP_WORDS[1]} =~ ^(backup|restore)$ || "${COMP_WORDS[1]} ${COMP_WORDS[2]}" == "audit verify" ) ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(virtid "${COMP_WORDS[@]:1:COMP_CWORD-1}" --help 2>/dev/null | grep -o -- '--[a-z-]*')" -- "$cur")
     else

@@ -21,7 +21,7 @@ enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 struct options {
     const char *config;
     int ready_fd;
-    bool check_config, accept_clock, recovery, verbose;
+    bool check_config, copy_database, accept_clock, recovery, verbose;
 };
 
 static void
@@ -38,6 +38,8 @@ print_help(void)
         "  --config FILE   instead of " VIRTID_SYSCONFDIR "/tokend.conf\n"
         "  --ready-fd N    write the addresses it listens on there, as one JSON line\n"
         "  --check-config  read the configuration, say what is wrong with it, and end\n"
+        "  --copy-database make backup.db in the state folder, a copy of the database, and end; a service\n"
+        "                  that runs goes on (for \"virtid backup\")\n"
         "  --accept-clock  the clock is right, although it was ahead when the newest audit\n"
         "                  record was made: grant again\n"
         "  --recovery      the database was restored from a backup: enrol and place nobody before\n"
@@ -71,6 +73,7 @@ read_options(int argc, char **argv, struct options *ret)
         { "config", required_argument, NULL, 'c' },
         { "ready-fd", required_argument, NULL, 'r' },
         { "check-config", no_argument, NULL, 'k' },
+        { "copy-database", no_argument, NULL, 'd' },
         { "accept-clock", no_argument, NULL, 'a' },
         { "recovery", no_argument, NULL, 'R' },
         { "verbose", no_argument, NULL, 'v' },
@@ -93,6 +96,8 @@ read_options(int argc, char **argv, struct options *ret)
             ret->config = optarg;
         else if (option == 'k')
             ret->check_config = true;
+        else if (option == 'd')
+            ret->copy_database = true;
         else if (option == 'a')
             ret->accept_clock = true;
         else if (option == 'R')
@@ -131,6 +136,12 @@ main(int argc, char **argv)
     if (options.check_config) {
         printf("%s: ok\n", options.config);
         return EXIT_DONE;
+    }
+    if (options.copy_database) {
+        if (tokend_copy_database(&conf, &err) == 0)
+            return EXIT_DONE;
+        log_error(&err, "copy");
+        return EXIT_FAILED;
     }
     conf.accept_clock = options.accept_clock;
     conf.recovery = options.recovery;

@@ -244,7 +244,7 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     s->enrol_placed = t->conf->enrol_placed;
     s->accept_clock = t->conf->accept_clock;
     s->begin_recovery = t->conf->recovery;
-    snprintf(path, sizeof path, "%s/tokend.db", t->conf->state_dir);
+    snprintf(path, sizeof path, "%s/" DATABASE, t->conf->state_dir);
     if (mint_new(signer_fd, &s->mint, err) < 0 ||
         store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||
         check_signer(t, err) < 0)
@@ -253,6 +253,24 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     if (server_cert_make(s->mint, &s->info, &t->cert, err) < 0)
         return -1;
     s->server_cert_ends = t->cert.ends;
+    return 0;
+}
+
+int
+tokend_copy_database(const struct tokend_conf *conf, struct error *err)
+{
+    char path[PATH_MAX], copy[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/" DATABASE, conf->state_dir);
+    snprintf(copy, sizeof copy, "%s/" DATABASE_COPY, conf->state_dir);
+    if (geteuid() == 0 && process_become(conf->service_user, err) < 0)
+        return -1;
+    if (unlink(copy) < 0 && errno != ENOENT)
+        return error_sys(err, errno, "%s", copy);
+    if (store_copy(path, copy, err) < 0) {
+        (void)unlink(copy);
+        return -1;
+    }
     return 0;
 }
 

@@ -9,6 +9,12 @@
 
 struct tokend;
 
+#define DATABASE "tokend.db"          /* in the state folder */
+#define DATABASE_COPY "backup.db"
+
+/* As the service's user: a copy of the database beside it, in the place of an earlier one.  A service may run. */
+int tokend_copy_database(const struct tokend_conf *conf, struct error *err);
+
 /*
  * Starts the signer, drops the privileges of root, opens the store, listens.  Nothing
  * is answered before tokend_run().  `conf` is borrowed for the life of *ret.

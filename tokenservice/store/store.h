@@ -32,6 +32,8 @@ struct store;
 
 /* Opens or makes the file (mode 0600) and brings its schema up to date. */
 int store_open(const char *path, struct store **ret_store, struct error *err);
+/* A copy of what was committed, while others read and write `path`; `to` is a file that is not there yet. */
+int store_copy(const char *path, const char *to, struct error *err);
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close);
 bool store_failed(const struct store *store);

@@ -296,6 +296,23 @@ store_open(const char *path, struct store **ret_store, struct error *err)
     return 0;
 }
 
+int
+store_copy(const char *path, const char *to, struct error *err)
+{
+    CLEANUP(store_close) struct store *store = calloc(1, sizeof *store);
+    int rc;
+
+    if (!store)
+        return error_set(err, ERROR_SYSTEM, "no memory");
+    rc = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE, NULL);
+    if (rc != SQLITE_OK)
+        return error_set(err, ERROR_SYSTEM, "database %s: %s", path, sqlite3_errstr(rc));
+    sqlite3_busy_timeout(store->db, 2000);
+    if (query_run(store, err, "VACUUM INTO ?", "t", to) < 0)
+        return error_wrap(err, "%s", to);
+    return 0;
+}
+
 void
 store_close(struct store *store)
 {
