@@ -35,12 +35,24 @@ runs_and_remembered() {
 }
 
 # While it is written to, as docs/RECOVERY.md has it.
-copied_to_standby() {
-    mkdir -m 700 "$box/standby" && sqlite3 "$state/tokend.db" ".backup $box/standby/tokend.db" &&
-        chown --reference="$state" "$box/standby/tokend.db" && chmod 600 "$box/standby/tokend.db"
+backed_up() {
+    echo 'a long passphrase' | inside virtid backup /etc/virtid/nightly
 }
 
-# The one that serves is gone at once, in the middle of its work; the other has its name, its address and the keys.
+# Another machine, with nothing of the service's but its name, its address and the backup.
+another_machine() {
+    stop virtid-tokend KILL
+    mkdir -m 700 "$box/standby" && mv "$state"/tokend.db* "$box/standby/" && mv "$box/var-lib/virtid-signer" "$box/keys" &&
+        echo 'a long passphrase' | inside virtid restore /etc/virtid/nightly &&
+        diff -r "$box/keys" "$box/var-lib/virtid-signer" && service_up
+}
+
+as_init_made_them() {
+    (cd "$box/keys" && stat -c '%n %a %u %g' . ./*) >"$box/modes.before"
+    (cd "$box/var-lib/virtid-signer" && stat -c '%n %a %u %g' . ./*) | diff "$box/modes.before" -
+}
+
+# The one that serves is gone at once, in the middle of its work; the one of before has its name, its address and the keys.
 machines_change() {
     stop virtid-tokend KILL
     mkdir -m 700 "$box/dead" && mv "$state"/tokend.db* "$box/dead/" && mv "$box/standby"/tokend.db* "$state/" &&
@@ -86,14 +98,15 @@ stack_up
 must audiences 60
 echo 0 >"$box/asked"
 must runs_and_remembered old
-must copied_to_standby
+ok it_is_backed_up_while_it_runs backed_up
 must virsh destroy old
 must virsh start old
 must remember old
 must runs_and_remembered late
 must inside virtid audience add since --all
 sleep 16 # its host has reported, and has a receipt of it
-ok another_machine_takes_over_with_an_older_database machines_change
+ok another_machine_takes_over_with_an_older_database another_machine
+ok its_keys_belong_to_the_signer_again as_init_made_them
 ok one_that_stepped_since_goes_on_as_who_it_was as_enrolled old
 ok in_the_epoch_it_had same_epoch old
 ok one_that_was_enrolled_since_too as_enrolled late
