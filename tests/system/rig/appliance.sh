@@ -20,7 +20,7 @@ made() {
 
 ! fresh || exit 0
 box=$(mktemp -d /var/tmp/virtid-appliance.XXXXXX)
-trap 'host_down "$box" >/dev/null; rm -rf "$box"' EXIT
+trap 'host_down "$box" >/dev/null || :; rm -rf "$box"' EXIT
 host_up "$box" host1 "$stage"
 printf '[priv]\nimage_roots = /var/lib/libvirt/images\n' >"$box/etc/virtid/privd.conf"
 host_daemon "$box" virtid-privd
