@@ -17,7 +17,7 @@ PACKAGES_RUN=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-sys
 
 # Of Apache the program and its modules; the package apache2 would start a server on this machine.
 PACKAGES_TEST=(apache2-bin libapache2-mod-auth-openidc lintian libcmocka-dev shellcheck jose nodejs sqlite3 tpm2-tools openssl strace
-    xfsprogs dosfstools cryptsetup-bin lvm2 fdisk virtinst systemd prometheus)
+    xfsprogs dosfstools cryptsetup-bin python3-yaml python3-jsonschema lvm2 fdisk virtinst systemd prometheus)
 
 # packages_missing NAME...: those that are not installed, one per line.
 packages_missing() {

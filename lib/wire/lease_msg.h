@@ -1,9 +1,10 @@
 /*
  * lease_msg.h - reports of a host and what the service answers (docs/PROTOCOL-lease.md, 5)
  *
- * Report: {"host","boot","seq","hook"?,"pull"?,"vms":[{"uuid","ends":[{"view","e","seq"}],"view","k","e","kk","ver"?,"row_ver"?,
+ * Report: {"host","boot","seq","hook"?,"op"?,"pull"?,"vms":[{"uuid","ends":[{"view","e","seq"}],"view","k","e","kk","ver"?,"row_ver"?,
  *         "saw"?:{"what","seq"}}]}
- * Answer: {"vms":[{"uuid","answer","mode"?,"e"?,"nx"?,"receipt"?,"ver"?,"row_ver"?,"show"?,"acked_seq"}]}
+ * Answer: {"vms":[{"uuid","answer","mode"?,"e"?,"nx"?,"holder"?,"seconds_left"?,"receipt"?,"ver"?,"row_ver"?,"show"?,
+ *         "acked_seq"}]}
  * acquire and handover are reports of one VM with an "op"; "op":"ask" asks what acquire would be answered.
  * Pull, what the service wants to hear now: {"pull":n,"uuids":[..]}.  Names of views and answers are those of the model.
  */
