@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/wire/http_message.h"
+
 int64_t
 refresh_point(int64_t answered_ms, int64_t life_seconds, uint32_t random)
 {
@@ -129,7 +131,7 @@ void
 token_cache_fail(struct token_cache *cache, struct cached_token *t, const struct error *failure,
                  int64_t now, uint32_t random)
 {
-    int64_t asked_for = failure->retry_s * INT64_C(1000), delay;
+    int64_t asked_for = http_retry_spread(failure->retry_s * INT64_C(1000), random), delay;
 
     if (is_of_audience(failure)) {
         if (t->failing_since_ms == 0)

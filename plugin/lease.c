@@ -10,6 +10,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/log.h"
+#include "lib/wire/http_message.h"
 #include "plugin/channels.h"
 #include "plugin/hook_health.h"
 #include "plugin/modes.h"
@@ -341,7 +342,7 @@ is_too_much(const struct request *r)
     return r->job.failed < 0 && strcmp(r->job.error.problem, "rate-limited") == 0;
 }
 
-/* Leases must not lapse by it: never longer than from one renewal to the next. */
+/* Leases must not lapse by it: hardly longer than from one renewal to the next. */
 static int64_t
 retry_ms(const struct error *failure)
 {
@@ -349,7 +350,7 @@ retry_ms(const struct error *failure)
 
     if (ms > REPORT_EVERY_SECONDS * 1000)
         ms = REPORT_EVERY_SECONDS * 1000;
-    return ms > PROBE_EVERY_MS ? ms : PROBE_EVERY_MS;
+    return http_retry_spread(ms > PROBE_EVERY_MS ? ms : PROBE_EVERY_MS, clock_dice());
 }
 
 static void

@@ -10,6 +10,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/log.h"
+#include "lib/wire/http_message.h"
 #include "plugin/lease.h"
 #include "plugin/made.h"
 #include "plugin/observing.h"
@@ -61,9 +62,10 @@ end_provision(struct provision *p)
     bool running = p->work.running, will_run = running || (vm->start && !vm_is_strict(vm));
     bool waits = will_run && strcmp(p->error.problem, "ek-changed") == 0; /* for a word that may come while it runs */
     int64_t retry = p->error.code == ERROR_DENIED && !waits ? REFUSED_MS : RETRY_MS;
+    int64_t asked = http_retry_spread(p->error.retry_s * INT64_C(1000), clock_dice());
 
-    if (retry < p->error.retry_s * INT64_C(1000))
-        retry = p->error.retry_s * INT64_C(1000);
+    if (retry < asked)
+        retry = asked;
     vm->provision = NULL;
     if (p->started)
         vm->hostd->provisions--;

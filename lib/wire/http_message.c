@@ -417,6 +417,12 @@ http_retry_after(const char *value)
     return seconds < HTTP_RETRY_MAX ? seconds : HTTP_RETRY_MAX;
 }
 
+int64_t
+http_retry_spread(int64_t ms, uint32_t dice)
+{
+    return ms + ms / 4 * (int64_t)(dice % 1001) / 1000;
+}
+
 int
 http_query(const struct http_message *m, const char *name, char *ret, size_t max,
            struct error *err)

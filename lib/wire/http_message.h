@@ -43,6 +43,11 @@ const char *http_header(const struct http_message *m, const char *lower_case_nam
 /* Seconds of a Retry-After, at most HTTP_RETRY_MAX; 0: none, or a date, which nobody's clock is good for. */
 enum { HTTP_RETRY_MAX = 300 };
 unsigned http_retry_after(const char *value);
+/*
+ * How long a client waits (ms) that was asked to wait `ms`: never less, up to a quarter more by `dice`, so that many who
+ * were told the same do not come back at once.
+ */
+int64_t http_retry_spread(int64_t ms, uint32_t dice);
 
 /* A query parameter, percent-decoded once into ret[max + 1]; ERROR_MISSING, ERROR_INPUT (twice, bad encoding, too long). */
 int http_query(const struct http_message *m, const char *name, char *ret, size_t max,

@@ -266,6 +266,18 @@ retry_after_is_seconds_and_bounded(void **state)
 }
 
 static void
+who_is_asked_to_wait_waits_no_less_and_not_all_alike(void **state)
+{
+    (void)state;
+    assert_int_equal(http_retry_spread(20000, 0), 20000);
+    assert_int_equal(http_retry_spread(20000, 500), 22500);
+    assert_int_equal(http_retry_spread(20000, 1000), 25000);
+    assert_int_equal(http_retry_spread(20000, 1001), 20000);
+    assert_int_equal(http_retry_spread(0, 1000), 0);
+    assert_in_range(http_retry_spread(HTTP_RETRY_MAX * INT64_C(1000), UINT32_MAX), 300000, 375000);
+}
+
+static void
 query_values_are_decoded_once(void **state)
 {
     char value[32];
@@ -350,6 +362,7 @@ main(void)
         cmocka_unit_test(other_methods_and_versions_are_refused),
         cmocka_unit_test(heads_are_bounded),
         cmocka_unit_test(retry_after_is_seconds_and_bounded),
+        cmocka_unit_test(who_is_asked_to_wait_waits_no_less_and_not_all_alike),
         cmocka_unit_test(query_values_are_decoded_once),
         cmocka_unit_test(what_we_print_we_read),
         cmocka_unit_test(answers_are_read_as_strictly),

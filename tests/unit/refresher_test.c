@@ -165,6 +165,11 @@ nothing_is_tried_before_the_service_wants_it(void **state)
     token_cache_fail(c, t, &denied, 1000, 0);
     assert_null(token_cache_due(c, 30999, &next));
     assert_ptr_equal(token_cache_due(c, 31000, &next), t);
+    /* Not all guests at once. */
+    token_cache_fail(c, t, &busy, 1000, 1000);
+    assert_true(c->retry_at_ms == 26000);
+    token_cache_fail(c, t, &denied, 1000, 500);
+    assert_true(t->retry_at_ms == 34750);
     /* Its own pace, if that is slower. */
     for (int i = 0; i < 10; i++)
         token_cache_fail(c, t, &busy, 1000, 1000);
