@@ -111,12 +111,12 @@ appliance_parts_init(char *ret, size_t size)
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash;
 
-    if (len <= 0)
-        return false;
-    program[len] = '\0';
+    program[len < 0 ? 0 : len] = '\0';
     slash = strrchr(program, '/');
-    if (!slash)
-        return false;
-    *slash = '\0';
-    return joined(ret, size, program, OURS);
+    if (slash) {
+        *slash = '\0';
+        if (joined(ret, size, program, OURS) && access(ret, R_OK) == 0)
+            return true;
+    }
+    return joined(ret, size, VIRTID_APPLIANCE_DIR, OURS);
 }

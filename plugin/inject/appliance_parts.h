@@ -18,5 +18,5 @@
 bool appliance_parts_make(const char *stock, const char *init, const char *cache_dir, char *ret,
                           size_t size);
 
-/* appliance_init.tar.gz beside this very program.  False: its place is not known. */
+/* appliance_init.tar.gz beside this very program (where nothing is installed), else where it is installed. */
 bool appliance_parts_init(char *ret, size_t size);

@@ -9,7 +9,7 @@ cache=$(mkdir -p "$1" && cd "$1" && pwd) stage=$2
 
 fresh() {
     [ -e "$cache/appliance" ] && [ "$cache/appliance" -nt /var/lib/dpkg/status ] &&
-        [ -z "$(find "$stage$HOST_PREFIX/libexec" -newer "$cache/appliance" -print -quit)" ]
+        [ -z "$(find "$stage$HOST_PREFIX/libexec" "$stage$HOST_PREFIX/share/virtid" -newer "$cache/appliance" -print -quit)" ]
 }
 
 # made: nobody is at work on it any more.
