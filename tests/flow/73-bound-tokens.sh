@@ -5,8 +5,9 @@ set -u
 srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/service.sh
 . "$srcdir/tests/lib/service.sh"
-/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || { echo "1..0 # SKIP python3-jwt or python3-cryptography is missing"; exit 0; }
-command -v openssl >/dev/null || { echo "1..0 # SKIP openssl is missing"; exit 0; }
+skip_without python3-jwt /usr/bin/python3 -c 'import jwt'
+skip_without python3-cryptography /usr/bin/python3 -c 'import cryptography'
+skip_without openssl command -v openssl
 
 agent() { timeout 60 "$BUILD/virtid-agent" "$@" --config "$SERVICE/vm/1/agent.conf"; }
 prove() { agent prove -a "$1" --nonce "$2" --exporter "$3"; }
@@ -125,8 +126,7 @@ for point in bound_tokens_are_refused_by_pyjwt bound_tokens_are_refused_by_jose 
     bound_tokens_are_refused_by_jsonwebtoken bound_tokens_are_refused_by_fast-jwt; do
     library=${point##*_}
     if [ "$library" != pyjwt ] && ! [ -d "$modules/$library" ]; then
-        tap_n=$((tap_n + 1))
-        echo "ok $tap_n - $point # SKIP npm's $library is missing: npm install --prefix $BUILD $library"
+        skip_npm "$point" "$library"
         continue
     fi
     check "${library}_takes_a_bearer_token" stock "$library" "$SERVICE/bearer.json" "" "$SERVICE/bearer"

@@ -10,9 +10,10 @@ apache=/usr/sbin/apache2
 modules=/usr/lib/apache2/modules
 examples=$(cd "$srcdir/docs/examples" && pwd)
 page=$srcdir/docs/RELYING.md
-[ -e $modules/mod_auth_openidc.so ] && [ -x $apache ] ||
-    { echo "1..0 # SKIP apache2-bin or libapache2-mod-auth-openidc is missing"; exit 0; }
-/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || { echo "1..0 # SKIP python3-jwt or python3-cryptography is missing"; exit 0; }
+skip_without apache2-bin test -x $apache
+skip_without libapache2-mod-auth-openidc test -e $modules/mod_auth_openidc.so
+skip_without python3-jwt /usr/bin/python3 -c 'import jwt'
+skip_without python3-cryptography /usr/bin/python3 -c 'import cryptography'
 
 # ---- an issuer whose key makes what ours never makes ----------------------------
 
@@ -240,8 +241,7 @@ if [ -d "${VIRTID_NODE_MODULES:-$BUILD/node_modules}/jose" ]; then
     parties+=(js)
     ok npms_jose_is_there
 else
-    tap_n=$((tap_n + 1))
-    echo "ok $tap_n - npms_jose_is_there # SKIP npm's jose is missing: npm install --prefix $BUILD jose"
+    skip_npm npms_jose_is_there jose
 fi
 for audience in shop other; do admin audience add $audience --all --claim name >/dev/null; done
 new_vm others other &

@@ -7,7 +7,9 @@ srcdir=${srcdir:-.}
 . "$srcdir/tests/lib/service.sh"
 # shellcheck source=tests/lib/hosts.sh
 . "$srcdir/tests/lib/hosts.sh"
-command -v prometheus promtool >/dev/null || { echo "1..0 # SKIP prometheus is missing"; exit 0; }
+for program in prometheus promtool; do
+    skip_without "$program (Debian: prometheus)" command -v "$program"
+done
 
 packaged=$srcdir/packaging
 # look: both pages as they are now, into $SERVICE/page.service and .host.

@@ -5,8 +5,9 @@ set -u
 srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/service.sh
 . "$srcdir/tests/lib/service.sh"
-/usr/bin/python3 -c 'import yaml, jsonschema, cryptography' 2>/dev/null ||
-    { echo "1..0 # SKIP python3-yaml, python3-jsonschema or python3-cryptography is missing"; exit 0; }
+for module in yaml jsonschema cryptography; do
+    skip_without "python3-$module" /usr/bin/python3 -c "import $module"
+done
 
 points=(
     the_file_has_the_form_of_openapi_3_1

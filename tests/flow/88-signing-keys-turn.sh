@@ -5,7 +5,8 @@ set -u
 srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/service.sh
 . "$srcdir/tests/lib/service.sh"
-/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || { echo "1..0 # SKIP python3-jwt or python3-cryptography is missing"; exit 0; }
+skip_without python3-jwt /usr/bin/python3 -c 'import jwt'
+skip_without python3-cryptography /usr/bin/python3 -c 'import cryptography'
 
 rest() { read -rt "$1" <>"$SERVICE/quiet"; }
 says() {

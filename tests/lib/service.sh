@@ -5,6 +5,7 @@
 #   service_up              makes $SERVICE (folder), sets ISSUER CA PUBLIC HOSTS GUESTS ADMIN
 #   service_stop, service_start, service_later, service_down
 #   admin COMMAND...        virtid with this service's socket
+#   skip_without PACKAGE COMMAND...
 #   ok TEXT / not_ok TEXT / check TEXT COMMAND...   TAP points;  plan  at the end
 #
 # Ends what it started also when the test fails (trap).
@@ -21,6 +22,22 @@ check()
     local text=$1 out
     shift
     if out=$("$@" 2>&1); then ok "$text"; else not_ok "$text"; printf '%s\n' "$out" | sed 's/^/# /' | tail -20; fi
+}
+
+# skip_without PACKAGE COMMAND...: where COMMAND fails the package is missing: the whole test is skipped, which CI takes
+# for a failure.
+skip_without()
+{
+    "${@:2}" >/dev/null 2>&1 && return
+    echo "1..0 # SKIP $1 is missing"
+    exit 0
+}
+
+# skip_npm POINT LIBRARY: one point, for want of a library that `check` gets from npm.
+skip_npm()
+{
+    tap_n=$((tap_n + 1))
+    echo "ok $tap_n - $1 # SKIP npm's $2 is missing: npm install --prefix $BUILD $2"
 }
 
 BUILD=${builddir_abs:-$PWD}
