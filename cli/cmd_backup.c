@@ -35,10 +35,13 @@ struct wish {
     struct service_files files;
 };
 
+static volatile sig_atomic_t interrupted;
+
 static void
 note_signal(int number)
 {
     (void)number;
+    interrupted = 1;
 }
 
 /*
@@ -153,7 +156,8 @@ seal_into(const struct wish *wish, const struct sealed_for *who, int out, struct
             *err = end;
             return error_wrap(err, "tar");
         }
-        return failed;
+        /* A read that a signal ends looks like the end of what was to be read. */
+        return failed == 0 && interrupted ? error_set(err, ERROR_SYSTEM, "interrupted") : failed;
     }
     close(ends[0]);
     return -1;
@@ -335,7 +339,9 @@ restore_from(struct wish *wish, const struct sealed_for *who, const char *at, st
 
     if (unpack(wish->file, who, at, err) < 0)
         return -1;
-    if (!has(at, DATABASE, S_IFREG) || !has(at, "keys", S_IFDIR) || !has(at, wish->files.config_name, S_IFREG))
+    /* The signer's user could put a link into its folder; what it leads to must not be published. */
+    if (!has(at, DATABASE, S_IFREG) || !has(at, "keys", S_IFDIR) || !has(at, "keys/ca.pem", S_IFREG) ||
+        !has(at, wish->files.config_name, S_IFREG))
         return error_set(err, ERROR_INPUT, "%s holds no backup of a %s", wish->file, wish->files.config_name);
     if (join(config, at, wish->files.config_name, err) < 0)
         return -1;

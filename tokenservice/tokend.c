@@ -34,6 +34,9 @@
 #include "tokenservice/server_cert.h"
 #include "tokenservice/signer_child.h"
 
+#define DATABASE "tokend.db" /* in the state folder */
+#define DATABASE_COPY "backup.db"
+
 enum {
     SIGNER_END_MS = 3000,
     LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over, or a key's? */

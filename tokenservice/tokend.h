@@ -9,10 +9,7 @@
 
 struct tokend;
 
-#define DATABASE "tokend.db"          /* in the state folder */
-#define DATABASE_COPY "backup.db"
-
-/* As the service's user: a copy of the database beside it, in the place of an earlier one.  A service may run. */
+/* As the service's user: backup.db, a copy of the database beside it, in the place of an earlier one.  A service may run. */
 int tokend_copy_database(const struct tokend_conf *conf, struct error *err);
 
 /*

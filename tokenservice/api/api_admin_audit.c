@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "tokenservice/api/api_body.h"
-#include "tokenservice/api/decision.h"
 
 enum { AUDIT_PAGE = 50, AUDIT_PAGE_MAX = 64 /* all of them fit into one answer */ };
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "tokenservice/api/api_body.h"
-#include "tokenservice/api/decision.h"
 #include "tokenservice/api/vm_account.h"
 
 enum { TOP_VMS = 64, TOP_REFUSALS = 16, TOP_HOSTS = 64 /* together they fit into one answer */ };

@@ -3,7 +3,6 @@
  */
 #pragma once
 
-#include "lib/common/json.h"
 #include "tokenservice/api/route.h"
 
 enum {
