@@ -86,26 +86,54 @@ print_record(const struct cli *cli, const json_t *o)
     printf("%s%s\n", *why ? "  " : "", why);
 }
 
-/* Prints what comes after *after, page by page, and moves it on. */
+/* The id of the newest record of all; 0: there is none. */
+static int
+ask_newest(const struct cli *cli, int64_t *ret, struct error *err)
+{
+    const struct wish everything = { .last = 1 };
+    CLEANUP(json_decref) json_t *answer = NULL;
+    const json_t *list = NULL;
+
+    if (ask_page(cli, &everything, -1, 1, &answer, &list, err) < 0)
+        return -1;
+    *ret = json_integer_value(json_object_get(json_array_get(list, 0), "id"));
+    return 0;
+}
+
+/* Prints a page of what comes after *after, and moves that on: a page that is not full says that all before it was looked at. */
+static int
+print_page(const struct cli *cli, const struct wish *wish, int64_t newest, int64_t *after, struct error *err)
+{
+    int64_t looked = wish->who || wish->what ? *after + AUDIT_SCAN : newest;
+    CLEANUP(json_decref) json_t *answer = NULL;
+    const json_t *list = NULL;
+
+    if (ask_page(cli, wish, *after, LAST_MAX, &answer, &list, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *o = json_array_get(list, i);
+
+        print_record(cli, o);
+        *after = json_integer_value(json_object_get(o, "id"));
+    }
+    if (looked > newest)
+        looked = newest;
+    if (json_array_size(list) < LAST_MAX && *after < looked)
+        *after = looked;
+    return 0;
+}
+
 static int
 print_from(const struct cli *cli, const struct wish *wish, int64_t *after, struct error *err)
 {
-    size_t n;
+    int64_t newest;
 
-    do {
-        CLEANUP(json_decref) json_t *answer = NULL;
-        const json_t *list = NULL;
-
-        if (ask_page(cli, wish, *after, LAST_MAX, &answer, &list, err) < 0)
+    if (ask_newest(cli, &newest, err) < 0)
+        return -1;
+    while (*after < newest) {
+        if (print_page(cli, wish, newest, after, err) < 0)
             return -1;
-        n = json_array_size(list);
-        for (size_t i = 0; i < n; i++) {
-            const json_t *o = json_array_get(list, i);
-
-            print_record(cli, o);
-            *after = json_integer_value(json_object_get(o, "id"));
-        }
-    } while (n == LAST_MAX);
+    }
     fflush(stdout);
     return 0;
 }
@@ -117,14 +145,15 @@ print_last(const struct cli *cli, const struct wish *wish, int64_t *ret_after, s
     CLEANUP(json_decref) json_t *answer = NULL;
     const json_t *list = NULL;
 
-    *ret_after = 0;
-    if (ask_page(cli, wish, -1, wish->last, &answer, &list, err) < 0)
+    if (ask_newest(cli, ret_after, err) < 0 || ask_page(cli, wish, -1, wish->last, &answer, &list, err) < 0)
         return -1;
     for (size_t i = json_array_size(list); i > 0; i--) {
         const json_t *o = json_array_get(list, i - 1);
+        int64_t id = json_integer_value(json_object_get(o, "id"));
 
         print_record(cli, o);
-        *ret_after = json_integer_value(json_object_get(o, "id"));
+        if (id > *ret_after) /* it came between the two requests */
+            *ret_after = id;
     }
     fflush(stdout);
     return 0;
@@ -158,6 +187,8 @@ read_options(const struct cli *cli, int argc, char **argv, struct wish *ret, str
         default: return error_set(err, ERROR_INPUT, "audit [DOMAIN] [--follow] [--all|--last N] [--who WHO] [--what WORD]");
         }
     }
+    if ((wish.who && strlen(wish.who) > AUDIT_WHO_MAX) || (wish.what && strlen(wish.what) > AUDIT_WORD_MAX))
+        return error_set(err, ERROR_INPUT, "nobody and nothing in the audit has so long a name");
     if (argc - optind > 1)
         return error_set(err, ERROR_INPUT, "audit shows one domain, or all");
     if (optind < argc) {

@@ -15,6 +15,9 @@
 
 enum { AUDIT_WORD_MAX = 32, AUDIT_WHO_MAX = 100, AUDIT_TEXT_MAX = 200, AUDIT_HASH = 32 };
 
+/* A page by `who` or `what` alone looks at so many records: whoever asks must not hold up everybody else. */
+enum { AUDIT_SCAN = 100000 };
+
 struct audit_record {
     int64_t id, ms;
     char who[AUDIT_WHO_MAX + 1]; /* "host NAME", "guest", "admin UID" */

@@ -243,6 +243,51 @@ a_changed_audit_record_breaks_the_chain(void **state)
     assert_string_equal(err.problem, "audit-broken");
 }
 
+static int
+count_record(void *context, const struct audit_record *record, struct error *err)
+{
+    (void)record;
+    (void)err;
+    ++*(int *)context;
+    return 0;
+}
+
+/* One rare record, and behind it more than one page looks at. */
+static void
+a_word_is_looked_for_in_so_many_records(void **state)
+{
+    struct store_audit_query query = { .what = "rare" };
+    struct audit_record r = entry(1, "");
+    struct error err = { 0 };
+    char command[800];
+    int n = 0;
+
+    (void)state;
+    strcpy(r.what, "rare");
+    assert_int_equal(store_audit_add(store, &r, &err), 0);
+    store_close(store);
+    store = NULL;
+    snprintf(command, sizeof command,
+             "python3 -c \"import sqlite3; c = sqlite3.connect('%s'); c.executemany('INSERT INTO audit (id, ms, who, what, "
+             "problem, why, seen, expected, hash) VALUES (?, 1, \\'guest\\', \\'token\\', \\'\\', \\'\\', \\'\\', \\'\\', zeroblob(32))', "
+             "[(i,) for i in range(2, %d)]); c.commit()\"",
+             path, AUDIT_SCAN + 3);
+    if (system(command) != 0) {
+        assert_int_equal(store_open(path, &store, &err), 0);
+        skip_missing("python3 with sqlite3");
+    }
+    assert_int_equal(store_open(path, &store, &err), 0);
+    assert_int_equal(store_audit_list(store, &query, count_record, &n, &err), 0);
+    assert_int_equal(n, 0);
+    query.oldest_first = true;
+    assert_int_equal(store_audit_list(store, &query, count_record, &n, &err), 0);
+    assert_int_equal(n, 1);
+    query.what = "token";
+    query.after = n = 0;
+    assert_int_equal(store_audit_list(store, &query, count_record, &n, &err), 0);
+    assert_int_equal(n, AUDIT_SCAN - 1);
+}
+
 static void
 an_audit_record_is_found_by_vm_kind_and_time(void **state)
 {
@@ -351,6 +396,7 @@ main(void)
         STORE_TEST(text_from_outside_stays_text),
         STORE_TEST(what_was_committed_survives_kill_9),
         STORE_TEST(a_changed_audit_record_breaks_the_chain),
+        STORE_TEST(a_word_is_looked_for_in_so_many_records),
         STORE_TEST(an_audit_record_is_found_by_vm_kind_and_time),
         STORE_TEST(the_database_is_readable_by_its_owner_alone),
         STORE_TEST(a_file_that_is_no_database_is_refused),

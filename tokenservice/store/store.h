@@ -282,7 +282,7 @@ struct store_audit_query {
     const struct vm_uuid *uuid;
     const char *who, *what;
     bool oldest_first;
-    int64_t after; /* only ids above this one */
+    int64_t after; /* only ids above this one; with `who` or `what` AUDIT_SCAN of them, or of the newest */
     size_t limit;  /* 0: none */
 };
 int store_audit_list(struct store *store, const struct store_audit_query *query,

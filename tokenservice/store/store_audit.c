@@ -179,16 +179,24 @@ store_audit_list(struct store *store, const struct store_audit_query *query,
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
     const char *who = query->who ? query->who : "", *what = query->what ? query->what : "";
-    int64_t limit = query->limit > 0 ? (int64_t)query->limit : -1;
+    int64_t limit = query->limit > 0 ? (int64_t)query->limit : -1, after = query->after, last = INT64_MAX, top;
+    bool scans = *who || *what;
     char sql[300];
 
+    if (scans && query->oldest_first) {
+        last = after < INT64_MAX - AUDIT_SCAN ? after + AUDIT_SCAN : INT64_MAX;
+    } else if (scans) {
+        if (store_audit_newest(store, &top, err) < 0)
+            return -1;
+        after = top - AUDIT_SCAN > after ? top - AUDIT_SCAN : after;
+    }
     snprintf(sql, sizeof sql,
-             "SELECT " AUDIT_COLUMNS " FROM audit WHERE %s id > ? AND (? = '' OR who = ?) AND "
-             "(? = '' OR what = ?) ORDER BY id %s LIMIT ?",
+             "SELECT " AUDIT_COLUMNS " FROM audit WHERE %s id > ? AND id <= ? AND "
+             "(? = '' OR who = ?) AND (? = '' OR what = ?) ORDER BY id %s LIMIT ?",
              query->uuid ? "uuid = ? AND" : "", query->oldest_first ? "ASC" : "DESC");
-    if ((query->uuid ? query_new(store, &q, err, sql, "bitttti", query->uuid->bytes,
-                                 sizeof query->uuid->bytes, query->after, who, who, what, what, limit)
-                     : query_new(store, &q, err, sql, "itttti", query->after, who, who, what, what,
+    if ((query->uuid ? query_new(store, &q, err, sql, "biitttti", query->uuid->bytes,
+                                 sizeof query->uuid->bytes, after, last, who, who, what, what, limit)
+                     : query_new(store, &q, err, sql, "iitttti", after, last, who, who, what, what,
                                  limit)) < 0)
         return -1;
     return each_record(store, q, each, context, err);
