@@ -12,7 +12,6 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -362,8 +361,15 @@ restore(struct wish *wish, const struct sealed_for *who, struct error *err)
 
     if (wish->files.configured && check_place(&wish->files, err) < 0)
         return -1;
-    snprintf(at, sizeof at, "%s.restore-XXXXXX", wish->files.key_dir);
-    if (!mkdtemp(at))
+    /*
+     * Where the keys go may stand in what is to be unpacked: so beside the configuration's folder.  Of one name: what a
+     * killed restore left there, keys among it, goes with the next.
+     */
+    if (snprintf(at, sizeof at, "%s.restore", wish->files.config_dir) >= (int)sizeof at)
+        return error_set(err, ERROR_INPUT, "%s is too long", wish->files.config_dir);
+    if (service_tool(clean, err) < 0)
+        return -1;
+    if (mkdir(at, 0700) < 0)
         return error_sys(err, errno, "%s", at);
     failed = restore_from(wish, who, at, err);
     (void)service_tool(clean, &ignored);

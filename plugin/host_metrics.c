@@ -24,20 +24,13 @@ struct scrape {
 };
 
 static void
-add_flag(struct metrics *m, const char *name, const char *help, bool is)
-{
-    metrics_begin(m, name, METRIC_GAUGE, help);
-    metrics_add(m, is, NULL);
-}
-
-static void
 add_host(struct metrics *m, const struct hostd *hostd)
 {
     static const char *const hooks[] = { "ok", "unproven", "absent", "unusable", "late", "silent", "unknown" };
 
-    add_flag(m, "virtid_hostd_joined", "1: this host has an identity in the trust domain.", hostd->identity != NULL);
-    add_flag(m, "virtid_hostd_service_up", "1: the token service answers this host.", hostd->identity && hostd->service_up);
-    add_flag(m, "virtid_hostd_libvirt_connected", "1: libvirtd answers this daemon.",
+    metrics_flag(m, "virtid_hostd_joined", "1: this host has an identity in the trust domain.", hostd->identity != NULL);
+    metrics_flag(m, "virtid_hostd_service_up", "1: the token service answers this host.", hostd->identity && hostd->service_up);
+    metrics_flag(m, "virtid_hostd_libvirt_connected", "1: libvirtd answers this daemon.",
              libvirt_watch_connected(hostd->watch));
     metrics_begin(m, "virtid_hostd_hook_state", METRIC_GAUGE,
                   "1 at the one that is so: does libvirt call our hook (virtid host check says more)?");

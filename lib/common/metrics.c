@@ -108,6 +108,13 @@ metrics_add(struct metrics *m, int64_t value, ...)
     buf_printf(m->into, "%lld\n", (long long)value);
 }
 
+void
+metrics_flag(struct metrics *m, const char *name, const char *help, bool is)
+{
+    metrics_begin(m, name, METRIC_GAUGE, help);
+    metrics_add(m, is, NULL);
+}
+
 static void
 add_seconds(struct buf *into, int64_t ms)
 {

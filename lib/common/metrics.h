@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/common/buf.h"
@@ -36,6 +37,8 @@ void histogram_take(struct histogram *histogram, int64_t ms);
 void metrics_begin(struct metrics *m, const char *name, enum metric_kind kind, const char *help);
 /* Labels: name, value, ..., NULL. */
 void metrics_add(struct metrics *m, int64_t value, ...) __attribute__((sentinel));
+/* A family of one line: 1 or 0. */
+void metrics_flag(struct metrics *m, const char *name, const char *help, bool is);
 /* Milliseconds, written as seconds. */
 void metrics_add_ms(struct metrics *m, int64_t ms, ...) __attribute__((sentinel));
 void metrics_add_histogram(struct metrics *m, const struct histogram *histogram, const char *label,

@@ -26,7 +26,7 @@ lose() {
     mkdir -p "$SERVICE/lost" && chown --reference="$SERVICE/state" "$SERVICE/lost"
     mv "$SERVICE/state" "$SERVICE/keys" "$SERVICE/etc" "$SERVICE/lost/"
 }
-left_nothing() { ! compgen -G "$SERVICE/keys*" && ! compgen -G "$SERVICE/state/*"; }
+left_nothing() { ! compgen -G "$SERVICE/keys*" && ! compgen -G "$SERVICE/state/*" && ! compgen -G "$SERVICE/etc*"; }
 
 service_up || { not_ok the_service_starts; plan; exit 1; }
 cp "$CA" "$SERVICE/ca-of-before.pem"
@@ -74,8 +74,9 @@ check a_changed_one_is_not_taken says 'changed' with "$pass" restore "$SERVICE/c
 check and_leaves_nothing_of_it left_nothing
 head -c 20000 "$SERVICE/b1" >"$SERVICE/part"
 check nor_a_part_of_one says 'part of one' with "$pass" restore "$SERVICE/part"
+mkdir -m 700 "$SERVICE/etc.restore" && echo secret >"$SERVICE/etc.restore/left"
 check it_is_restored says 'Next:' with "$pass" restore "$SERVICE/b1"
-check no_part_of_it_is_left_elsewhere test -z "$(compgen -G "$SERVICE/keys.restore-*")"
+check no_part_of_it_is_left_elsewhere test ! -e "$SERVICE/etc.restore"
 check its_folders_are_closed test "$(stat -c %a "$SERVICE/state" "$SERVICE/keys" | sort -u)" = 700
 service_start --recovery
 check it_is_the_same_domain cmp "$SERVICE/ca-of-before.pem" "$CA"

@@ -219,22 +219,15 @@ add_state(struct metrics *m, struct service *s, struct error *err)
 }
 
 static void
-add_flag(struct metrics *m, const char *name, const char *help, bool is)
-{
-    metrics_begin(m, name, METRIC_GAUGE, help);
-    metrics_add(m, is, NULL);
-}
-
-static void
 add_flags(struct metrics *m, struct service *s, int64_t now_ms)
 {
     struct error behind;
 
-    add_flag(m, "virtid_clock_behind",
+    metrics_flag(m, "virtid_clock_behind",
              "1: the clock is behind the newest audit record, and nothing is granted.",
              service_check_clock(s, now_ms, &behind) < 0);
-    add_flag(m, "virtid_recovery", "1: the database was restored and nobody has said that it is in order.", s->recovery);
-    add_flag(m, "virtid_grace", "1: it waits for the hosts' reports behind its start.", service_in_grace(s, now_ms, NULL));
+    metrics_flag(m, "virtid_recovery", "1: the database was restored and nobody has said that it is in order.", s->recovery);
+    metrics_flag(m, "virtid_grace", "1: it waits for the hosts' reports behind its start.", service_in_grace(s, now_ms, NULL));
     if (s->server_cert_ends) {
         metrics_begin(m, "virtid_server_certificate_end_timestamp_seconds", METRIC_GAUGE,
                       "When the certificate of the listeners ends, since 1970; it is renewed every day.");
