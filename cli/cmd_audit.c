@@ -24,8 +24,8 @@ enum { LAST = 20, LAST_MAX = 64 /* a page */, FOLLOW_S = 1, LINE_MAX_LEN = 4096 
 struct wish {
     char uuid[VM_UUID_TEXT];
     const char *who, *what;
-    bool follow, all;
-    int64_t last;
+    bool follow;
+    int64_t last, after; /* after: -1, or from there on instead of the last ones */
 };
 
 /* Percent-encodes what is no unreserved character (RFC 3986, 2.3). */
@@ -164,27 +164,33 @@ read_options(const struct cli *cli, int argc, char **argv, struct wish *ret, str
 {
     static const struct option options[] = { { "follow", no_argument, NULL, 'f' },
                                              { "all", no_argument, NULL, 'a' },
+                                             { "after", required_argument, NULL, 'i' },
                                              { "last", required_argument, NULL, 'n' },
                                              { "who", required_argument, NULL, 'w' },
                                              { "what", required_argument, NULL, 't' },
                                              { 0 } };
     CLEANUP(json_decref) json_t *found = NULL;
-    struct wish wish = { .last = LAST };
+    struct wish wish = { .last = LAST, .after = -1 };
     char *end;
     int c;
 
     while ((c = getopt_long(argc, argv, "f", options, NULL)) != -1) {
         switch (c) {
         case 'f': wish.follow = true; break;
-        case 'a': wish.all = true; break;
+        case 'a': wish.after = 0; break;
         case 'w': wish.who = optarg; break;
         case 't': wish.what = optarg; break;
+        case 'i':
+            wish.after = strtoll(optarg, &end, 10);
+            if (*end || end == optarg || wish.after < 0)
+                return error_set(err, ERROR_INPUT, "--after is the id of a record");
+            break;
         case 'n':
             wish.last = strtol(optarg, &end, 10);
             if (*end || wish.last < 1 || wish.last > LAST_MAX)
                 return error_set(err, ERROR_INPUT, "--last is a number from 1 to %d (--all prints all)", LAST_MAX);
             break;
-        default: return error_set(err, ERROR_INPUT, "audit [DOMAIN] [--follow] [--all|--last N] [--who WHO] [--what WORD]");
+        default: return error_set(err, ERROR_INPUT, "audit [DOMAIN] [--follow] [--all|--after ID|--last N] [--who WHO] [--what WORD]");
         }
     }
     if ((wish.who && strlen(wish.who) > AUDIT_WHO_MAX) || (wish.what && strlen(wish.what) > AUDIT_WORD_MAX))
@@ -208,11 +214,12 @@ cmd_audit(const struct cli *cli, int argc, char **argv)
 {
     struct error err = { 0 };
     struct wish wish;
-    int64_t after = 0;
+    int64_t after;
 
     if (read_options(cli, argc, argv, &wish, &err) < 0)
         return err.code == ERROR_INPUT ? cli_usage("%s", err.text) : cli_fail(&err);
-    if ((wish.all ? print_from(cli, &wish, &after, &err) : print_last(cli, &wish, &after, &err)) < 0)
+    after = wish.after;
+    if ((after >= 0 ? print_from(cli, &wish, &after, &err) : print_last(cli, &wish, &after, &err)) < 0)
         return cli_fail(&err);
     while (wish.follow) {
         sleep(FOLLOW_S);
@@ -284,7 +291,7 @@ close_file(FILE *file)
 }
 DEFINE_CLEANUP(FILE *, close_file);
 
-/* A copy as `virtid --output json audit --all --follow` writes it. */
+/* A copy as `virtid --output json audit --after ID --follow` writes it. */
 static int
 walk_file(const char *path, struct chain *chain, struct error *err)
 {

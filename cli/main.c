@@ -119,9 +119,10 @@ const struct command command_table[] = {
       "  --restore ask|auto    of a disk that was put back: wait for `virtid accept`, or take it once a day\n",
       cmd_set },
     { "audit verify", "[FILE]", "do the records follow from one another, and does the service have what a copy has?", "", cmd_audit_verify },
-    { "audit", "[DOMAIN] [--follow] [--all|--last N] [--who WHO] [--what WORD]", "what the token service decided, oldest first",
+    { "audit", "[DOMAIN] [--follow] [--all|--after ID|--last N] [--who WHO] [--what WORD]", "what the token service decided, oldest first",
       "  -f, --follow          go on with what is decided from now on, until interrupted\n"
       "  --all                 from the first record (else the last 20)\n"
+      "  --after ID            from the record behind this one\n"
       "  --last N              so many of the newest, at most 64\n"
       "  --who WHO             only by 'guest', 'host NAME' or 'admin UID'\n"
       "  --what WORD           only of this kind: token, lease, moved, refused, ...\n",

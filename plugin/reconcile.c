@@ -111,6 +111,17 @@ greet_again(struct vm *vm)
         host_channel_hello(vm->channel);
 }
 
+/* The run goes on, and not by the right that it has: that ends so. */
+static void
+adopt_again(struct vm *vm, enum lease_view view)
+{
+    char run[RUN_ID_MAX + 1];
+
+    memcpy(run, vm->record.run, sizeof run);
+    lease_end(vm, view);
+    adopt_unknown(vm, run, false, true);
+}
+
 /*
  * A job that left the domain paused behind a switch-over, and is gone: it may run elsewhere, so what is here has
  * no right, also if somebody resumes it (PROTOCOL-LEASE 5).
@@ -118,11 +129,7 @@ greet_again(struct vm *vm)
 static void
 leave_behind(struct vm *vm)
 {
-    char run[RUN_ID_MAX + 1];
-
-    memcpy(run, vm->record.run, sizeof run);
-    lease_end(vm, VIEW_OUT);
-    adopt_unknown(vm, run, false, true);
+    adopt_again(vm, VIEW_OUT);
     vm->record.run_left = true;
     vm->record.run_switched = false;
     vm_save(vm);
@@ -132,11 +139,7 @@ leave_behind(struct vm *vm)
 static void
 take_for_start(struct vm *vm)
 {
-    char run[RUN_ID_MAX + 1];
-
-    memcpy(run, vm->record.run, sizeof run);
-    lease_end(vm, VIEW_GI);
-    adopt_unknown(vm, run, false, true);
+    adopt_again(vm, VIEW_GI);
     vm_save(vm);
 }
 

@@ -62,6 +62,12 @@ kill "$follower"
 wait "$follower" 2>/dev/null
 check the_services_records_follow_from_one_another says 'service: records 1 to ' admin audit verify
 check and_those_of_the_copy says 'The service has what the copy has' admin audit verify "$SERVICE/copy"
+# As docs/WATCHING.md goes on with a copy.
+admin audience add later >/dev/null
+last=$(tail -n 1 "$SERVICE/copy" | grep -o '"id":[0-9]*' | cut -d: -f2)
+admin --output json audit --after "${last:-0}" >>"$SERVICE/copy"
+check a_copy_goes_on_where_it_ends says 'The service has what the copy has' admin audit verify "$SERVICE/copy"
+check with_what_came_meanwhile until_has '"seen":"later"' "$SERVICE/copy"
 tail -n 20 "$SERVICE/copy" >"$SERVICE/tail"
 check a_copy_may_begin_later says 'tail: records ' admin audit verify "$SERVICE/tail"
 sed '3s/"who":"[^"]*"/"who":"admin 77"/' "$SERVICE/copy" >"$SERVICE/changed"
