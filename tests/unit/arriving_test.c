@@ -18,37 +18,7 @@
 #include "plugin/starting.h"
 #include "plugin/stopping.h"
 #include "plugin/vms.h"
-#include "tests/unit/hostd_fixture.h"
-
-/* In their places: what a hook is answered. */
-void __wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason);
-void __wrap_hook_call_wait(struct hook_call *call, unsigned seconds);
-
-static int goes;
-
-void
-__wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason)
-{
-    (void)call;
-    (void)reason;
-    goes += verdict == HOOK_GO;
-}
-
-void
-__wrap_hook_call_wait(struct hook_call *call, unsigned seconds)
-{
-    (void)call;
-    (void)seconds;
-}
-
-static void
-ask(struct hostd_rig *rig, const char *op)
-{
-    struct hook_msg msg = { .name = "web1", .uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8" };
-
-    strcpy(msg.op, op);
-    starting_begin(&rig->hostd, NULL, &msg);
-}
+#include "tests/unit/hook_double.h"
 
 /* What libvirt shows of a migration out of here. */
 static void
@@ -63,24 +33,13 @@ look(struct hostd_rig *rig, bool paused, bool leaving)
 }
 
 static void
-tell(struct hostd_rig *rig, enum watch_event event)
-{
-    struct watch_report *report = calloc(1, sizeof *report);
-
-    report->kind = WATCH_EVENT;
-    report->event = event;
-    report->uuid = rig->vm->record.uuid;
-    reconcile_take(&rig->hostd, report);
-}
-
-static void
 one_that_is_moved_while_it_is_off_is_there_when_it_is_defined(void **state)
 {
     struct hostd_rig *rig = *state;
 
     rig->vm->incoming = true;
     rig->vm->memory_ms = clock_monotonic_ms();
-    tell(rig, WATCH_DEFINED);
+    hook_double_event(rig, WATCH_DEFINED);
     assert_false(vm_is_incoming(rig->vm)); /* the next `prepare` is a start's */
     assert_false(vm_memory_comes(rig->vm));
 }
@@ -95,7 +54,7 @@ a_definition_ends_no_arrival_that_was_prepared(void **state)
     rig->vm->memory_ms = clock_monotonic_ms();
     strcpy(rig->vm->record.run, RUN_STARTING);
     rig->vm->record.run_k = true;
-    tell(rig, WATCH_DEFINED);
+    hook_double_event(rig, WATCH_DEFINED);
     assert_true(vm_is_incoming(rig->vm));
     assert_true(vm_memory_comes(rig->vm));
 }
@@ -116,11 +75,11 @@ an_end_that_is_still_awaited_does_not_end_the_next_arrival(void **state)
 
     incoming(rig, 9);
     stopping_hook(rig->vm);
-    goes = 0;
-    ask(rig, "migrate");
+    hook_answers.go = 0;
+    hook_double_call(rig, "migrate");
     hostd_rig_assert_end(rig, 0, VIEW_GV, 9);
-    ask(rig, "prepare");
-    assert_int_equal(goes, 2);
+    hook_double_call(rig, "prepare");
+    assert_int_equal(hook_answers.go, 2);
     assert_string_equal(rig->vm->record.run, RUN_STARTING);
     assert_true(rig->vm->record.run_k && vm_is_incoming(rig->vm));
     assert_int_equal(rig->vm->record.n_ends, 1);
@@ -136,7 +95,7 @@ a_paused_rest_that_is_destroyed_before_its_job_is_looked_at_is_doubt(void **stat
     hostd_rig_running(rig, 7);
     report->paused = report->stopped_to_move = true;
     reconcile_take(&rig->hostd, report);
-    tell(rig, WATCH_STOPPED_OTHER);
+    hook_double_event(rig, WATCH_STOPPED_OTHER);
     hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
 }
 
@@ -147,12 +106,12 @@ no_hook_is_answered_after_a_failed_write(void **state)
     struct hostd_rig *rig = *state;
 
     rig->hostd.journal_failed = true;
-    goes = 0;
-    ask(rig, "migrate");
-    ask(rig, "prepare");
+    hook_answers.go = 0;
+    hook_double_call(rig, "migrate");
+    hook_double_call(rig, "prepare");
     rig->vm->incoming = false;
-    ask(rig, "prepare"); /* a start's */
-    assert_int_equal(goes, 0);
+    hook_double_call(rig, "prepare"); /* a start's */
+    assert_int_equal(hook_answers.go, 0);
     assert_null(rig->vm->start);
 }
 
@@ -162,12 +121,12 @@ one_that_was_let_in_is_known_to_the_next_daemon(void **state)
 {
     struct hostd_rig *rig = *state;
 
-    ask(rig, "migrate");
+    hook_double_call(rig, "migrate");
     assert_true(rig->vm->is_saved && rig->vm->saved.run_k);
     rig->vm->incoming = false; /* killed */
     arriving_loaded(rig->vm);
     assert_true(vm_is_incoming(rig->vm) && vm_memory_comes(rig->vm));
-    ask(rig, "prepare");
+    hook_double_call(rig, "prepare");
     assert_string_equal(rig->vm->record.run, RUN_STARTING);
     assert_true(rig->vm->record.run_k && !rig->vm->record.run_resumed);
 }
@@ -178,13 +137,13 @@ a_migration_that_begins_ends_the_one_that_never_came(void **state)
 {
     struct hostd_rig *rig = *state;
 
-    ask(rig, "migrate");
+    hook_double_call(rig, "migrate");
     rig->vm->record.e = 9;
-    ask(rig, "migrate");
+    hook_double_call(rig, "migrate");
     hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
     assert_int_equal(rig->vm->record.e, 0);
     assert_true(vm_is_incoming(rig->vm) && rig->vm->saved.run_k);
-    ask(rig, "prepare");
+    hook_double_call(rig, "prepare");
     assert_string_equal(rig->vm->record.run, RUN_STARTING);
     assert_int_equal(rig->vm->record.n_ends, 1);
 }
@@ -195,10 +154,10 @@ one_that_was_let_in_and_did_not_come_is_forgotten(void **state)
 {
     struct hostd_rig *rig = *state;
 
-    ask(rig, "migrate");
-    tell(rig, WATCH_DEFINED);
+    hook_double_call(rig, "migrate");
+    hook_double_event(rig, WATCH_DEFINED);
     assert_false(rig->vm->saved.run_k);
-    ask(rig, "migrate");
+    hook_double_call(rig, "migrate");
     rig->vm->record.e = 9;
     stopping_hook(rig->vm);
     hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
@@ -276,7 +235,7 @@ memory_that_arrived_makes_it_a_run_that_came_in(void **state)
 
     incoming(rig, 9);
     assert_true(vm_is_incoming(rig->vm));
-    tell(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
     assert_false(vm_is_incoming(rig->vm));
     assert_true(rig->vm->record.run_k && rig->vm->record.run_resumed && rig->vm->dirty);
     assert_int_equal(rig->vm->record.e, 9);
@@ -301,7 +260,7 @@ a_source_that_goes_on_is_the_run_it_was(void **state)
     struct hostd_rig *rig = *state;
 
     hostd_rig_running(rig, 7);
-    tell(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
     assert_false(rig->vm->record.run_k);
     assert_int_equal(rig->vm->record.e, 7);
 }
@@ -328,10 +287,10 @@ a_switch_over_that_was_taken_back_is_none(void **state)
 
     hostd_rig_running(rig, 7);
     rig->vm->record.run_switched = true;
-    tell(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
     look(rig, true, false);
     assert_int_equal(rig->vm->record.n_ends, 0);
-    tell(rig, WATCH_STOPPED_OTHER);
+    hook_double_event(rig, WATCH_STOPPED_OTHER);
     hostd_rig_assert_end(rig, 0, VIEW_GO, 7);
 }
 
@@ -425,7 +384,7 @@ what_arrived_without_an_epoch_asks_again_for_a_minute(void **state)
     incoming(rig, 0);
     now = clock_monotonic_ms();
     assert_false(vm_waits_for_source(rig->vm, now));
-    tell(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
     assert_true(vm_waits_for_source(rig->vm, now + 30000));
     assert_false(vm_waits_for_source(rig->vm, now + 90000));
     vm_begin_epoch(rig->vm, 9);
@@ -447,7 +406,7 @@ one_that_no_hook_announced_is_known_by_its_job(void **state)
     reconcile_take(&rig->hostd, report);
     assert_true(vm_is_incoming(rig->vm));
     assert_int_equal(rig->vm->record.n_ends, 0);
-    tell(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
     assert_true(!vm_is_incoming(rig->vm) && rig->vm->record.run_k);
 }
 
@@ -462,7 +421,7 @@ one_that_was_announced_to_nobody_has_not_arrived_while_it_is_paused(void **state
     report->paused = report->stopped_to_move = true;
     reconcile_take(&rig->hostd, report);
     assert_true(vm_is_incoming(rig->vm) && rig->vm->record.run_k);
-    tell(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
     assert_true(!vm_is_incoming(rig->vm) && rig->vm->record.run_k);
 }
 

@@ -20,49 +20,14 @@
 #include "plugin/starting.h"
 #include "plugin/stopping.h"
 #include "plugin/vms.h"
-#include "tests/unit/hostd_fixture.h"
+#include "tests/unit/hook_double.h"
 
-/* In their places: what a hook is answered. */
-void __wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason);
-void __wrap_hook_call_wait(struct hook_call *call, unsigned seconds);
-
-static int allowed, refused;
-
-void
-__wrap_hook_call_answer(struct hook_call *call, enum hook_verdict verdict, const char *reason)
-{
-    (void)call;
-    (void)reason;
-    allowed += verdict == HOOK_GO;
-    refused += verdict == HOOK_NO;
-}
-
-void
-__wrap_hook_call_wait(struct hook_call *call, unsigned seconds)
-{
-    (void)call;
-    (void)seconds;
-}
-
+/* Only what this call is answered is counted. */
 static void
 call_hook(struct hostd_rig *rig, const char *op)
 {
-    struct hook_msg msg = { .name = "web1", .uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8" };
-
-    strcpy(msg.op, op);
-    allowed = refused = 0;
-    starting_begin(&rig->hostd, NULL, &msg);
-}
-
-static void
-send_event(struct hostd_rig *rig, enum watch_event event)
-{
-    struct watch_report *report = calloc(1, sizeof *report);
-
-    report->kind = WATCH_EVENT;
-    report->event = event;
-    report->uuid = rig->vm->record.uuid;
-    reconcile_take(&rig->hostd, report);
+    hook_answers = (struct hook_answers){ 0 };
+    hook_double_call(rig, op);
 }
 
 /* What the journal of a daemon has that was killed while the VM arrived. */
@@ -94,7 +59,7 @@ a_start_says_first_that_the_run_of_the_journal_is_over(void **state)
     call_hook(rig, "prepare");
     hostd_rig_assert_end(rig, 0, VIEW_GV, 9); /* it came in, and may have been resumed */
     assert_int_equal(rig->vm->record.n_ends, 1);
-    assert_true(allowed == 1 && rig->vm->record.e == 0 && !rig->vm->record.run_k);
+    assert_true(hook_answers.go == 1 && rig->vm->record.e == 0 && !rig->vm->record.run_k);
     assert_string_equal(rig->vm->record.run, RUN_STARTING);
     assert_false(is_marked(rig));
 }
@@ -161,7 +126,7 @@ a_mark_stays_until_its_run_is_in_the_journal(void **state)
     hostd_rig_mark(rig, "prepare 1\nstarted 1\nstopped 2\nrelease 2\n");
     rig->hostd.journal_failed = true;
     call_hook(rig, "prepare");
-    assert_true(is_marked(rig) && allowed == 0);
+    assert_true(is_marked(rig) && hook_answers.go == 0);
     reconcile_take(&rig->hostd, hostd_rig_seen(rig, false, 0));
     assert_true(is_marked(rig));
 }
@@ -203,7 +168,7 @@ what_a_mark_announces_goes_on_with_prepare(void **state)
     hostd_rig_mark(rig, "migrate 1\n");
     call_hook(rig, "prepare");
     hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
-    assert_true(allowed == 1 && rig->vm->record.e == 0 && vm_is_incoming(rig->vm) && rig->vm->record.run_k);
+    assert_true(hook_answers.go == 1 && rig->vm->record.e == 0 && vm_is_incoming(rig->vm) && rig->vm->record.run_k);
 }
 
 static void
@@ -227,7 +192,7 @@ a_strict_one_that_only_a_mark_announces_is_none(void **state)
     rig->vm->record.mode = MODE_STRICT;
     hostd_rig_mark(rig, "migrate 1\n");
     call_hook(rig, "prepare");
-    assert_true(refused == 1 && allowed == 0 && !vm_is_incoming(rig->vm)); /* no service, no lease */
+    assert_true(hook_answers.no == 1 && hook_answers.go == 0 && !vm_is_incoming(rig->vm)); /* no service, no lease */
     assert_string_equal(rig->vm->record.run, "");
 }
 
@@ -242,7 +207,7 @@ a_start_in_its_place_has_no_right_to_its_epoch(void **state)
     call_hook(rig, "migrate");
     rig->vm->record.e = 9;
     call_hook(rig, "prepare"); /* a start's: libvirt does not say so */
-    assert_true(allowed == 1 && vm_is_incoming(rig->vm));
+    assert_true(hook_answers.go == 1 && vm_is_incoming(rig->vm));
     report->began_here = true;
     reconcile_take(&rig->hostd, report);
     hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
@@ -259,7 +224,7 @@ libvirts_word_of_a_start_is_enough(void **state)
     call_hook(rig, "migrate");
     rig->vm->record.e = 9;
     call_hook(rig, "prepare");
-    send_event(rig, WATCH_STARTED);
+    hook_double_event(rig, WATCH_STARTED);
     hostd_rig_assert_end(rig, 0, VIEW_GI, 9);
     reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 5));
     assert_true(rig->vm->record.e == 0 && !rig->vm->record.run_k && !vm_is_incoming(rig->vm));
@@ -315,15 +280,15 @@ none_is_let_in_where_it_runs(void **state)
 
     hostd_rig_running(rig, 7);
     call_hook(rig, "migrate");
-    assert_true(refused == 1 && allowed == 0);
+    assert_true(hook_answers.no == 1 && hook_answers.go == 0);
     rig->vm->active = false; /* by the journal: nobody has looked yet */
     call_hook(rig, "migrate");
-    assert_true(refused == 1 && !vm_is_incoming(rig->vm));
+    assert_true(hook_answers.no == 1 && !vm_is_incoming(rig->vm));
     assert_true(rig->vm->record.e == 7 && rig->vm->record.n_ends == 0);
     hostd_rig_mark(rig, "stopped 1\nrelease 1\n");
     call_hook(rig, "migrate");
     hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
-    assert_true(allowed == 1 && vm_is_incoming(rig->vm));
+    assert_true(hook_answers.go == 1 && vm_is_incoming(rig->vm));
 }
 
 /* ---- events that are late ---- */
@@ -346,8 +311,8 @@ late_words_of_a_run_do_not_end_the_migration_that_is_announced(void **state)
     struct hostd_rig *rig = *state;
 
     end_the_first_of_two(rig);
-    send_event(rig, WATCH_STARTED_MIGRATED);
-    send_event(rig, WATCH_STOPPED_OTHER);
+    hook_double_event(rig, WATCH_STARTED_MIGRATED);
+    hook_double_event(rig, WATCH_STOPPED_OTHER);
     call_hook(rig, "prepare");
     assert_true(vm_is_incoming(rig->vm) && rig->vm->record.e == 9);
     assert_int_equal(rig->vm->record.n_ends, 1);
@@ -360,11 +325,11 @@ late_words_of_a_run_do_not_end_the_one_that_begins(void **state)
 
     end_the_first_of_two(rig);
     call_hook(rig, "prepare");
-    send_event(rig, WATCH_STARTED_MIGRATED);
-    send_event(rig, WATCH_STOPPED_OTHER);
+    hook_double_event(rig, WATCH_STARTED_MIGRATED);
+    hook_double_event(rig, WATCH_STOPPED_OTHER);
     assert_true(vm_is_incoming(rig->vm) && rig->vm->record.e == 9);
-    send_event(rig, WATCH_STARTED_MIGRATED); /* its own */
-    send_event(rig, WATCH_STOPPED_OTHER);
+    hook_double_event(rig, WATCH_STARTED_MIGRATED); /* its own */
+    hook_double_event(rig, WATCH_STOPPED_OTHER);
     hostd_rig_assert_end(rig, 1, VIEW_GI, 9);
 }
 
@@ -381,10 +346,10 @@ a_late_end_of_a_run_is_not_that_of_the_next(void **state)
     rig->vm->record.e = 9;
     rig->vm->came_up = true; /* hook `started` */
     stopping_hook(rig->vm);
-    send_event(rig, WATCH_STOPPED_OTHER);
+    hook_double_event(rig, WATCH_STOPPED_OTHER);
     assert_int_equal(rig->vm->record.n_ends, 1);
-    send_event(rig, WATCH_STARTED);
-    send_event(rig, WATCH_STOPPED_MIGRATED);
+    hook_double_event(rig, WATCH_STARTED);
+    hook_double_event(rig, WATCH_STOPPED_MIGRATED);
     hostd_rig_assert_end(rig, 1, VIEW_GM, 9);
 }
 
