@@ -1,6 +1,9 @@
 #!/bin/bash
 # virtid-verify and an issuer by HTTPS: discovery, keys, CA; a false one is told from a bad token.
 set -u
+srcdir=${srcdir:-.}
+# shellcheck source=tests/lib/made_issuer.sh
+. "$srcdir/tests/lib/made_issuer.sh"
 build=${builddir_abs:-$PWD}
 n=0 bad=0 server=
 
@@ -30,30 +33,20 @@ for program in openssl python3 jose; do
 done
 /usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || { echo "1..0 # SKIP python3-jwt is missing"; exit 0; }
 
-for ca in ca other; do
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$ca" \
-        -keyout "$dir/$ca.key" -out "$dir/$ca.pem" 2>/dev/null
-done
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
-    -keyout "$dir/tls.key" -out "$dir/tls.csr" 2>/dev/null
-openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -days 2 -out "$dir/tls.pem" \
-    -extfile <(printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth') 2>/dev/null
+made_issuer_tls "$dir" ca other
 jose jwk gen -i '{"alg":"ES256"}' -o "$dir/key.jwk"
 
 # An issuer per path: what is wrong with each is in its name.
 cat >"$dir/issuer.py" <<'P'
-import http.server, json, ssl, sys, time
-import jwt
+import http.server, json, sys
+import jwt, made_issuer
 from jwt.algorithms import ECAlgorithm
 
 folder, kid = sys.argv[1:3]
 key = json.load(open(folder + "/key.jwk"))
 public = {m: key[m] for m in ("kty", "crv", "x", "y")} | {"kid": kid, "use": "sig", "alg": "ES256"}
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *args):
-        pass
+class Handler(made_issuer.Handler):
     def do_GET(self):
         path, _, what = self.path.partition("/.well-known/")
         body, status = {}, 200
@@ -80,23 +73,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-tls.minimum_version = ssl.TLSVersion.TLSv1_3
-tls.load_cert_chain(folder + "/tls.pem", folder + "/tls.key")
-server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-base = "https://127.0.0.1:%d" % server.server_port
-now = int(time.time())
+server, base = made_issuer.listen(folder, Handler, http.server.HTTPServer)
 private = ECAlgorithm.from_jwk(json.dumps(key | {"alg": "ES256"}))
 for path in ("good", "elsewhere", "liar", "gone", "moved", "huge"):
-    claims = {"iss": base + "/" + path, "sub": "spiffe://example.test/vm/6f1b0a3e-58c1-4a0e-9d4e-0a1b2c3d4e5f",
-              "aud": "shop", "iat": now, "nbf": now, "exp": now + 300, "jti": "j",
-              "virtid": {"factors": ["host"], "gen": 0, "epoch": 1}}
+    claims = made_issuer.claims(base + "/" + path)
     open(folder + "/" + path, "w").write(jwt.encode(claims, private, algorithm="ES256", headers={"kid": kid, "typ": "JWT"}))
 print(base, flush=True)
 server.serve_forever()
 P
-exec {said}< <(exec /usr/bin/python3 "$dir/issuer.py" "$dir" "$(jose jwk thp -i "$dir/key.jwk")" 2>"$dir/issuer.log")
+exec {said}< <(PYTHONPATH=$srcdir/tests/lib exec /usr/bin/python3 -B "$dir/issuer.py" "$dir" "$(jose jwk thp -i "$dir/key.jwk")" 2>"$dir/issuer.log")
 server=$!
 read -r -t 60 base <&"$said" || { sed 's/^/# /' "$dir/issuer.log"; echo "Bail out! the issuer does not start"; exit 1; }
 

@@ -5,6 +5,8 @@ set -u
 srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/service.sh
 . "$srcdir/tests/lib/service.sh"
+# shellcheck source=tests/lib/made_issuer.sh
+. "$srcdir/tests/lib/made_issuer.sh"
 
 apache=/usr/sbin/apache2
 modules=/usr/lib/apache2/modules
@@ -18,20 +20,11 @@ skip_without python3-cryptography /usr/bin/python3 -c 'import cryptography'
 # ---- an issuer whose key makes what ours never makes ----------------------------
 
 make_issuer() {
-    local ca
-
-    for ca in made stranger; do
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$ca" \
-            -keyout "$SERVICE/$ca.key" -out "$SERVICE/$ca.pem" 2>/dev/null
-    done
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
-        -keyout "$SERVICE/tls.key" -out "$SERVICE/tls.csr" 2>/dev/null
-    openssl x509 -req -in "$SERVICE/tls.csr" -CA "$SERVICE/made.pem" -CAkey "$SERVICE/made.key" -days 2 -out "$SERVICE/tls.pem" \
-        -extfile <(printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth') 2>/dev/null
+    made_issuer_tls "$SERVICE" made stranger
     mkdir "$SERVICE/case"
     cat >"$SERVICE/issuer.py" <<'P'
-import base64, hashlib, http.server, json, ssl, sys, time
-import jwt
+import base64, hashlib, json, sys, time
+import jwt, made_issuer
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
@@ -47,10 +40,7 @@ def make_key():
 key, public = make_key()
 other, unpublished = make_key()
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *args):
-        pass
+class Handler(made_issuer.Handler):
     def do_GET(self):
         body = {"keys": [public]} if self.path.endswith("jwks.json") else \
             {"issuer": base, "jwks_uri": base + "/.well-known/jwks.json"}
@@ -61,15 +51,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-tls.minimum_version = ssl.TLSVersion.TLSv1_3
-tls.load_cert_chain(folder + "/tls.pem", folder + "/tls.key")
-server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-base = "https://127.0.0.1:%d" % server.server_port
+server, base = made_issuer.listen(folder, Handler)
 now = int(time.time())
-good = {"iss": base, "sub": "spiffe://example.test/vm/6f1b0a3e-58c1-4a0e-9d4e-0a1b2c3d4e5f", "aud": "shop", "iat": now,
-        "nbf": now, "exp": now + 300, "jti": "j", "virtid": {"factors": ["host"], "gen": 0, "epoch": 1}}
+good = made_issuer.claims(base)
 
 def put(name, text):
     with open(folder + "/case/" + name, "w") as file:
@@ -95,7 +79,7 @@ make("token-claims", {})
 print(base, flush=True)
 server.serve_forever()
 P
-    exec {said}< <(exec /usr/bin/python3 "$SERVICE/issuer.py" "$SERVICE" 2>"$SERVICE/issuer.log")
+    exec {said}< <(PYTHONPATH=$srcdir/tests/lib exec /usr/bin/python3 -B "$SERVICE/issuer.py" "$SERVICE" 2>"$SERVICE/issuer.log")
     made_pid=$!
     read -rt 60 made <&"$said" || { sed 's/^/# /' "$SERVICE/issuer.log"; return 1; }
 }
