@@ -10,12 +10,6 @@ pass='correct horse battery'
 virtid() { "${AS[@]}" "$BUILD/virtid" "$@"; }
 backup() { virtid backup --config "$SERVICE/etc/tokend.conf" --tokend "$BUILD/virtid-tokend" "$@"; }
 restore() { virtid restore --config "$SERVICE/etc/tokend.conf" "$@"; }
-says() {
-    local words=$1
-    shift
-    "$@" >"$SERVICE/said" 2>&1
-    grep -q -- "$words" "$SERVICE/said" || { cat "$SERVICE/said"; return 1; }
-}
 with() { echo "$1" | "${@:2}"; }
 vm() { "$BUILD/virtid-tpmsim" vm "$@" -a shop --state "$SERVICE/vm"; }
 claim() { "$BUILD/virtid-verify" --issuer "$ISSUER" --ca "$CA" --audience shop --json "$1" | python3 -c 'import json,sys; print(eval(sys.argv[1], {"t": json.load(sys.stdin)}))' "$2"; }

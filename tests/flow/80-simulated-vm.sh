@@ -8,12 +8,6 @@ srcdir=${srcdir:-.}
 sim=$BUILD/virtid-tpmsim
 verify() { "$BUILD/virtid-verify" --issuer "$ISSUER" --ca "$CA" "$@"; }
 claim() { verify --audience shop --json "$1" | python3 -c 'import json,sys; t=json.load(sys.stdin); print(eval(sys.argv[1]))' "$2"; }
-status_is() {
-    local want=$1
-    shift
-    "$@" </dev/null
-    [ $? -eq "$want" ]
-}
 # why_says UUID WORDS: in what the operator reads of that VM.
 why_says() {
     admin why "$1" >"$SERVICE/why" 2>&1

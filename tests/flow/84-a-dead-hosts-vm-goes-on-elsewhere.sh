@@ -57,12 +57,6 @@ echo "\$*" >>"$SERVICE/asked"
 C
     chmod +x "$SERVICE/later"
 }
-status_is() {
-    local want=$1
-    shift
-    "$@" </dev/null
-    [ $? -eq "$want" ]
-}
 
 service_up || { not_ok the_service_starts; plan; exit 1; }
 trap end_hosts EXIT

@@ -10,18 +10,6 @@ sim=$BUILD/virtid-tpmsim
 verify() { "$BUILD/virtid-verify" --issuer "$ISSUER" --ca "$CA" --audience shop "$@"; }
 claim() { verify --json "$1" | python3 -c 'import json,sys; t=json.load(sys.stdin); print(eval(sys.argv[1]))' "$2"; }
 fresh() { claim "$1" "t['claims']['virtid']['vtpm']['fresh'] and t['claims']['virtid']['secret']['fresh']"; }
-status_is() {
-    local want=$1
-    shift
-    "$@" </dev/null
-    [ $? -eq "$want" ]
-}
-says() {
-    local words=$1
-    shift
-    "$@" >"$SERVICE/said" 2>&1
-    grep -q -- "$words" "$SERVICE/said" || { cat "$SERVICE/said"; return 1; }
-}
 # Until a command says so, at most a minute.
 until_says() {
     local _

@@ -13,12 +13,6 @@ claim() {
 }
 fresh() { claim "$1" "t['claims']['virtid']['vtpm']['fresh'] and t['claims']['virtid']['secret']['fresh']"; }
 factors() { claim "$1" "' '.join(t['factors'])"; }
-status_is() {
-    local want=$1
-    shift
-    "$@" </dev/null
-    [ $? -eq "$want" ]
-}
 # says WORDS COMMAND...
 says() {
     local words=$1

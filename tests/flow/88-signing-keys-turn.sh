@@ -9,12 +9,6 @@ skip_without python3-jwt /usr/bin/python3 -c 'import jwt'
 skip_without python3-cryptography /usr/bin/python3 -c 'import cryptography'
 
 rest() { read -rt "$1" <>"$SERVICE/quiet"; }
-says() {
-    local words=$1
-    shift
-    "$@" >"$SERVICE/said" 2>&1
-    grep -q -- "$words" "$SERVICE/said" || { cat "$SERVICE/said"; return 1; }
-}
 refused_with() { ! says "$@" && return 1; ! "${@:2}" >/dev/null 2>&1; }
 
 # A token of an audience that was never asked for is a proof of now.

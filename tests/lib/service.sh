@@ -6,6 +6,7 @@
 #   service_stop, service_start, service_later, service_down
 #   admin COMMAND...        virtid with this service's socket
 #   skip_without PACKAGE COMMAND...
+#   says WORDS COMMAND..., status_is STATUS COMMAND...   for check
 #   ok TEXT / not_ok TEXT / check TEXT COMMAND...   TAP points;  plan  at the end
 #
 # Ends what it started also when the test fails (trap).
@@ -22,6 +23,22 @@ check()
     local text=$1 out
     shift
     if out=$("$@" 2>&1); then ok "$text"; else not_ok "$text"; printf '%s\n' "$out" | sed 's/^/# /' | tail -20; fi
+}
+
+# says WORDS COMMAND...: what it prints, kept in $SERVICE/said, has a line that fits.
+says() {
+    local words=$1
+    shift
+    "$@" >"$SERVICE/said" 2>&1
+    grep -q -- "$words" "$SERVICE/said" || { cat "$SERVICE/said"; return 1; }
+}
+
+# status_is STATUS COMMAND...
+status_is() {
+    local want=$1
+    shift
+    "$@" </dev/null
+    [ $? -eq "$want" ]
 }
 
 # skip_without PACKAGE COMMAND...: where COMMAND fails the package is missing: the whole test is skipped, which CI takes
