@@ -47,10 +47,11 @@ packages_install() (
     export DEBIAN_FRONTEND=noninteractive
     # Whoever interrupted an earlier run may have stopped dpkg half-way.
     [ -z "$(ls /var/lib/dpkg/updates)" ] || dpkg --configure -a || return 1
-    # No daemon that comes with them is started (prometheus); a policy of the machine's own stays.
-    if ! [ -e "$policy" ]; then
+    # No daemon that comes with them is started (prometheus); a policy of the machine's own stays, and ours, where we
+    # were killed, does not.
+    if ! [ -e "$policy" ] || grep -qs '^# virtid installs packages$' "$policy"; then
         trap 'rm -f "$policy"' EXIT
-        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || return 1
+        printf '#!/bin/sh\n# virtid installs packages\nexit 101\n' >"$policy" && chmod 755 "$policy" || return 1
     fi
     # Lists that are there are tried first: an update costs more than most installs.
     packages_get install -y --no-install-recommends "${missing[@]}" ||
