@@ -86,7 +86,8 @@ struct vm {
     int64_t lease_until_ms;    /* monotonic; may we sign? */
     int64_t not_before_ms;     /* next try to provision */
     int64_t inject_again_ms;   /* a disk that was left alone for what passes is looked at again */
-    bool reporting;            /* in a request that is under way */
+    unsigned n_requests;       /* under way, that it is in */
+    uint64_t epoch_seq;        /* of the request that the epoch is from, or is asked for with: older ones give none */
     bool dirty;                /* has news for the service */
     enum lease_answer answer;  /* last one, 0 none */
     char holder[NAME_HOST_MAX + 1];

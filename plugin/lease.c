@@ -67,7 +67,7 @@ add_vm(struct request *r, struct vm *vm)
     r->vms[r->job.report.n_vms] = vm;
     r->generation[r->job.report.n_vms] = vm->generation;
     r->job.report.n_vms++;
-    vm->reporting = true;
+    vm->n_requests++;
     vm->dirty = false;
 }
 
@@ -157,7 +157,7 @@ look_for_job(const struct vm *vm)
 
 /* ok or candidate, and still the run that asked. */
 static bool
-take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bool *ret_new)
+take_epoch(struct vm *vm, const struct lease_result *result, const struct enroll_job *job, bool *ret_new)
 {
     bool changed = !vm->record.known || vm->record.kn != result->nx;
 
@@ -166,17 +166,26 @@ take_epoch(struct vm *vm, const struct lease_result *result, int64_t sent_ms, bo
         vm->look_asked = libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
     vm->record.kn = result->nx;
     *ret_new = result->e != vm->record.e;
-    vm->lease_until_ms = sent_ms + LEASE_MS;
+    vm->lease_until_ms = job->sent_ms + LEASE_MS;
+    vm->epoch_seq = job->report.seq;
     if (!*ret_new)
         return changed;
     vm_begin_epoch(vm, result->e);
     return true;
 }
 
-static void
-take_result(struct vm *vm, bool still_that_run, enum lease_view view,
-            const struct lease_result *result, int64_t sent_ms)
+/* The run it was said of is still there, and nothing newer has asked for its epoch or given one. */
+static bool
+is_still_asked(const struct request *r, size_t at)
 {
+    return r->vms[at]->generation == r->generation[at] && r->job.report.seq >= r->vms[at]->epoch_seq;
+}
+
+static void
+take_result(const struct request *r, size_t at, const struct lease_result *result)
+{
+    struct vm *vm = r->vms[at];
+    enum lease_view view = r->job.report.vms[at].view;
     bool granted = result->answer == LEASE_OK || result->answer == LEASE_CANDIDATE;
     bool is_news = vm->record.kn != result->nx; /* a hand-over we had not heard of: our word was made before it */
     bool had = vm->record.e != 0 && clock_monotonic_ms() < vm->lease_until_ms;
@@ -189,8 +198,8 @@ take_result(struct vm *vm, bool still_that_run, enum lease_view view,
     modes_take(vm, result->mode);
     vm->holder_seconds = result->seconds_left;
     memcpy(vm->holder, result->holder, sizeof vm->holder);
-    if (granted && result->e != 0 && still_that_run && view != VIEW_OFF)
-        save |= take_epoch(vm, result, sent_ms, &new_epoch);
+    if (granted && result->e != 0 && view != VIEW_OFF && is_still_asked(r, at))
+        save |= take_epoch(vm, result, &r->job, &new_epoch);
     if (save)
         vm_save(vm);
     if (granted && is_news && view == VIEW_RUN)
@@ -229,10 +238,9 @@ take_results(struct request *r)
 
         if (!r->vms[i]) /* it was asked for, and is none of ours */
             continue;
-        r->vms[i]->reporting = false;
+        r->vms[i]->n_requests--;
         if (r->job.failed == 0 && result)
-            take_result(r->vms[i], r->vms[i]->generation == r->generation[i],
-                        r->job.report.vms[i].view, result, r->job.sent_ms);
+            take_result(r, i, result);
         if (r->job.failed == 0 && r->vms[i]->dirty)
             lease_report_soon(r->vms[i]); /* news that came while this was under way */
     }
@@ -418,6 +426,8 @@ ask_for(struct vm *vm, enum lease_op op, lease_acquired *done)
         r->job.report.vms[0].n_ends = 0;
         r->job.report.vms[0].saw = 0;
         vm->dirty = dirty;
+    } else {
+        vm->epoch_seq = r->job.report.seq;
     }
     r->done = done;
     enroll_thread_submit(hostd->enroll, &r->job);
@@ -517,7 +527,7 @@ lease_end(struct vm *vm, enum lease_view view)
 static bool
 wants_report(const struct vm *vm)
 {
-    if (vm->reporting)
+    if (vm->n_requests > 0) /* its answer may be the epoch that this one would ask for */
         return false;
     if (!vm->record.managed) /* disabled: what ended with that is said, and no more */
         return vm->record.n_ends > 0;

@@ -118,16 +118,24 @@ same() {
     diff "$box/before.$1" "$box/after.$1"
 }
 
-# settled WORD: what ends a moment later has ended.
+# Of what is counted: a connection that was kept open for a while, and is closed by now, is none that was left.
+no_more() {
+    awk '{ n = $1; $1 = "" }
+        NR == FNR { had[$0] = n; next }
+        n > had[$0] { print n $0 ", of " had[$0] + 0 " before"; left = 1 }
+        END { exit left }' "$box/before.$1" "$box/after.$1"
+}
+
+# settled HOW WORD: what ends a moment later has ended.
 settled() {
     local i
 
     for ((i = 0; i < 20; i++)); do
         everything after
-        same "$1" >/dev/null && return 0
+        "$1" "$2" >/dev/null && return 0
         sleep 0.5
     done
-    same "$1"
+    "$1" "$2"
 }
 
 # grew_little DAEMON: in kB, from after the first ones on; some of it is the allocator's.
@@ -169,13 +177,13 @@ declare -A memory
 for daemon in $daemons; do memory[$daemon]=$(memory_of "$daemon"); done
 everything before
 ok so_many_provisions_succeed provision_all
-ok no_processes_are_left settled processes
-ok no_descriptors_are_left settled descriptors
-ok no_mounts_are_left settled mounts
-ok no_loops_are_left settled loops
-ok no_locks_are_left settled locks
-ok no_sockets_are_left settled sockets
-ok no_files_are_left settled files
+ok no_processes_are_left settled same processes
+ok no_descriptors_are_left settled no_more descriptors
+ok no_mounts_are_left settled same mounts
+ok no_loops_are_left settled same loops
+ok no_locks_are_left settled same locks
+ok no_sockets_are_left settled no_more sockets
+ok no_files_are_left settled same files
 ok tokend_has_not_grown grew_little virtid-tokend
 ok signer_has_not_grown grew_little virtid-signer
 ok hostd_has_not_grown grew_little virtid-hostd
