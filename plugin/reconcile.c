@@ -225,6 +225,7 @@ see_inactive(struct vm *vm, const struct watch_report *report, const struct miss
 {
     int64_t age = clock_monotonic_ms() - vm->starting_since_ms;
     struct missed before = *missed;
+    bool came_up = vm->came_up, start_owed = vm->start_owed;
 
     vm->paused = false;
     /* An offline migration announces itself and brings no run. */
@@ -242,8 +243,11 @@ see_inactive(struct vm *vm, const struct watch_report *report, const struct miss
         return; /* the last is between prepare and QEMU */
     before.present.is = before.present.came_in = false;
     stopping_gone(vm, &before, report->left_migrated);
-    if (missed->present.is)
+    if (missed->present.is) {
         expect_missed(vm, missed->present.came_in);
+        vm->came_up = came_up; /* said of it: the one before was over when it began */
+        vm->start_owed = start_owed;
+    }
     if (missed->announced)
         arriving_missed(vm);
 }

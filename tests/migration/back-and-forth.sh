@@ -56,9 +56,15 @@ round() {
         fi
     done
     host_wait 60 lease_is moving "$to" && return 0
-    echo "after migration $n the lease is not at $to:" >&2
-    on a inside virtid why moving >&2
     unsettled=$((unsettled + 1))
+    echo "after migration $n the lease is not at $to:" >&2
+    on "$to" inside virtid why moving >&2
+    on "$to" console_tail >&2
+    return 1
+}
+
+console_tail() {
+    tail -n 30 "$(guest_console "$box" moving)"
 }
 
 # What the service granted, in order: an epoch belongs to one host, and is never followed by an older one.

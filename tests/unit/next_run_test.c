@@ -144,6 +144,23 @@ a_missed_run_that_is_not_shown_yet_is_no_end(void **state)
     assert_true(rig->vm->record.n_ends == 0 && rig->vm->record.run_k && rig->vm->record.run_resumed);
 }
 
+/* The mark is older than our start, the hook's `started` newer, and a look from between the two comes last. */
+static void
+what_the_hook_said_of_a_missed_run_is_not_of_the_one_before(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    rig->vm->active = rig->vm->run_confirmed = false;
+    hostd_rig_mark(rig, "stopped 1\nrelease 1\nprepare 2\n");
+    rig->vm->came_up = true; /* hook `started` */
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, false, 0));
+    hostd_rig_assert_end(rig, 0, VIEW_GU, 7);
+    stopping_hook(rig->vm); /* libvirt's words of its begin, switch-over and end are still to come */
+    call_hook(rig, "prepare");
+    hostd_rig_assert_end(rig, 1, VIEW_GU, 0);
+}
+
 static void
 the_end_of_a_missed_run_takes_its_mark(void **state)
 {
@@ -406,6 +423,7 @@ main(void)
         NEXT_RUN_TEST(migrated_is_the_only_word_of_all_of_them),
         NEXT_RUN_TEST(a_mark_stays_until_its_run_is_in_the_journal),
         NEXT_RUN_TEST(a_missed_run_that_is_not_shown_yet_is_no_end),
+        NEXT_RUN_TEST(what_the_hook_said_of_a_missed_run_is_not_of_the_one_before),
         NEXT_RUN_TEST(the_end_of_a_missed_run_takes_its_mark),
         NEXT_RUN_TEST(what_a_mark_announces_goes_on_with_prepare),
         NEXT_RUN_TEST(a_look_in_between_forgets_no_announcement),
