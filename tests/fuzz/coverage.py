@@ -1,4 +1,4 @@
-"""coverage.py PARSERS BUILD [FILE]: how much of each parser the fuzz targets reach
+"""coverage.py PARSERS BUILD [FILE]: how much of each parser the fuzz targets reach, as TAP
 
 BUILD was made with --coverage and its fuzz targets have run. PARSERS names the files that read bytes from outside, each
 with its functions that do not; of what is left LEAST percent of the lines must have run. With FILE, the lines of it
@@ -31,37 +31,42 @@ def counts(build):
             told = subprocess.run(["gcov", "--json-format", "--stdout", name], cwd=folder, capture_output=True, check=True)
             for report in map(json.loads, told.stdout.splitlines()):
                 for file in report["files"]:
+                    of_file = lines[file["file"]]
                     for line in file["lines"]:
-                        n = lines[file["file"]].get(line["line_number"], ("", 0))[1]
-                        lines[file["file"]][line["line_number"]] = (line.get("function_name", ""), n + line["count"])
+                        _, n = of_file.get(line["line_number"], ("", 0))
+                        of_file[line["line_number"]] = (line.get("function_name", ""), n + line["count"])
     return lines
+
+
+def judge(path, lines, not_reading):
+    """What is wrong with this parser, and the lines that did not run."""
+    here = {at: n for at, (function, n) in lines.items() if function not in not_reading}
+    unknown = not_reading - {function for function, _ in lines.values()}
+    percent = 100 * sum(1 for n in here.values() if n) / len(here) if here else 0
+    print(f"# {percent:.1f} % of {len(here)} lines of {path}")
+    if unknown:
+        return f"it has no function {' '.join(sorted(unknown))}", []
+    missed = [at for at, n in here.items() if not n]
+    return ("" if percent >= LEAST else f"less than {LEAST} %: a seed in tests/data/fuzz, or a target that goes further"), missed
 
 
 def main():
     table, build = sys.argv[1:3]
-    shown = sys.argv[3] if len(sys.argv) > 3 else None
-    few = 0
+    failed = n = 0
     lines = counts(build)
-    print("percent lines parser")
-    for path, not_reading in parsers(table):
-        full = next((f for f in lines if f.endswith("/" + path)), None)
-        here = {at: n for at, (function, n) in lines.get(full, {}).items() if function not in not_reading}
-        known = {function for function, _ in lines.get(full, {}).values()}
-        reached = sum(1 for n in here.values() if n)
-        percent = 100 * reached / len(here) if here else 0
-        if percent < LEAST or not not_reading <= known:
-            few += 1
-        print(f"{percent:7.1f} {len(here):5} {path}" + (f"  less than {LEAST}" if percent < LEAST else ""))
-        if not not_reading <= known:
-            print(f"{path} has no function {' '.join(sorted(not_reading - known))}: mend {table}")
-        if shown == path:
+    for n, (path, not_reading) in enumerate(parsers(table), 1):
+        full = next((f for f in lines if f.endswith("/" + path)), "")
+        wrong, missed = judge(path, lines.get(full, {}), not_reading)
+        print(f"{'not ok' if wrong else 'ok'} {n} - fuzz_targets_reach {path}")
+        if wrong:
+            failed += 1
+            print(f"# {wrong}")
+        if path in sys.argv[3:]:
             with open(full) as source:
-                for at, text in enumerate(source, 1):
-                    if at in here and not here[at]:
-                        print(f"{at:6}: {text}", end="")
-    if few:
-        print(f"{few} with too few: seeds for tests/data/fuzz/, or a target that goes on where this one ends")
-    sys.exit(1 if few else 0)
+                text = source.readlines()
+            print("".join(f"# {at:5}: {text[at - 1]}" for at in missed), end="")
+    print(f"1..{n}")
+    sys.exit(1 if failed else 0)
 
 
 main()

@@ -19,5 +19,6 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         return 0;
     assert(m.status >= 200 && m.status <= 599);
     assert(m.head_len + m.body_len <= len);
+    assert(http_retry_after(http_header(&m, "retry-after")) <= HTTP_RETRY_MAX);
     return 0;
 }

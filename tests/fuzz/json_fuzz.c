@@ -16,6 +16,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *string = NULL;
     uint8_t bytes[64];
     int64_t number;
+    bool flag;
     struct error err;
     size_t len;
 
@@ -25,6 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)json_get_string(object, "name", true, 16, &string, &err);
     (void)json_get_int(object, "epoch", true, 0, INT64_MAX, &number, &err);
     (void)json_get_bytes(object, "ek", true, bytes, sizeof bytes, &len, &err);
+    (void)json_get_bool(object, "flag", true, &flag, &err);
     (void)json_get_array(object, "list", true, 4, &part, &err);
     (void)json_get_object(object, "virtid", true, &part, &err);
     if (json_print(object, &text, &err) == 0 && text.len <= JSON_TEXT_MAX) {

@@ -13,9 +13,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CLEANUP(buf_clear) struct buf b = BUF(JSON_TEXT_MAX);
     static struct lease_report r, again;
     static struct lease_result results[LEASE_VMS_MAX];
+    struct lease_pull pull, pulled;
     struct error err;
     size_t n;
 
+    if (lease_pull_decode((const char *)data, size, &pull, &err) == 0) {
+        assert(lease_pull_encode(&pull, &b, &err) == 0);
+        assert(lease_pull_decode((const char *)b.data, b.len, &pulled, &err) == 0);
+        assert(pulled.pull == pull.pull && pulled.n == pull.n);
+        buf_clear(&b);
+    }
     if (lease_report_decode((const char *)data, size, &r, &err) == 0) {
         assert(lease_report_encode(&r, &b, &err) == 0);
         assert(lease_report_decode((const char *)b.data, b.len, &again, &err) == 0);
