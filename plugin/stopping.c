@@ -59,6 +59,8 @@ end_run(struct vm *vm, enum lease_view view, bool clean)
     vm->memory_ms = vm->arrived_ms = 0;
     vm->run_confirmed = vm->hook_seen = vm->hook_judged = vm->restart_pending = false;
     expect_late_words(vm);
+    if (vm->id > vm->ended_id)
+        vm->ended_id = vm->id;
     vm->id = -1;
     host_channel_free(vm->channel);
     vm->channel = NULL;
@@ -126,6 +128,12 @@ stopping_hook(struct vm *vm)
     vm->ending = evtimer_new(vm->hostd->base, on_no_reason, vm);
     if (!vm->ending || evtimer_add(vm->ending, &wait) < 0)
         end_unheard(vm);
+}
+
+bool
+stopping_is_of_before(const struct vm *vm)
+{
+    return is_announced(vm) || vm->unstarted;
 }
 
 bool

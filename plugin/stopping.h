@@ -13,6 +13,8 @@
 void stopping_hook(struct vm *vm);
 /* Event Started: is it of the present run, or, late, of one that has ended? */
 bool stopping_started(struct vm *vm);
+/* libvirt has not told yet that the run began which the hook let begin: another event is, late, of one before it. */
+bool stopping_is_of_before(const struct vm *vm);
 /* Event Stopped. */
 void stopping_event(struct vm *vm, enum watch_event event);
 /* The reason did not come, or can not be waited for. */

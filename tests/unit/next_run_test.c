@@ -350,6 +350,24 @@ late_words_of_a_run_do_not_end_the_one_that_begins(void **state)
     hostd_rig_assert_end(rig, 1, VIEW_GI, 9);
 }
 
+static void
+late_words_of_an_arrival_are_not_of_the_next(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    end_the_first_of_two(rig);
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
+    assert_true(vm_is_incoming(rig->vm));
+    call_hook(rig, "prepare");
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
+    hook_double_event(rig, WATCH_SUSPENDED_MIGRATED);
+    assert_true(vm_is_incoming(rig->vm) && !rig->vm->record.run_switched);
+    hook_double_event(rig, WATCH_STARTED_MIGRATED); /* the first one's */
+    hook_double_event(rig, WATCH_STARTED_MIGRATED); /* its own */
+    hook_double_event(rig, WATCH_RESUMED_MIGRATED);
+    assert_true(!vm_is_incoming(rig->vm) && rig->vm->record.run_resumed);
+}
+
 /* Its own end is awaited already: the hook has told it, and libvirt's word says that it was moved. */
 static void
 a_late_end_of_a_run_is_not_that_of_the_next(void **state)
@@ -371,6 +389,27 @@ a_late_end_of_a_run_is_not_that_of_the_next(void **state)
 }
 
 /* ---- looks that are late ---- */
+
+static void
+a_late_look_at_a_run_is_not_one_at_the_next(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    hostd_rig_running(rig, 7);
+    stopping_hook(rig->vm);
+    call_hook(rig, "prepare");
+    rig->vm->record.e = 9;
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 4));
+    assert_string_equal(rig->vm->record.run, RUN_STARTING);
+    assert_false(rig->vm->active);
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 5));
+    assert_true(rig->vm->active && rig->vm->record.e == 9);
+    rig->vm->run_confirmed = false; /* libvirtd was restarted, and counts anew */
+    snprintf(rig->vm->record.run, sizeof rig->vm->record.run, "5@1");
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 5));
+    reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 5));
+    assert_true(rig->vm->active && rig->vm->record.n_ends == 2);
+}
 
 static void
 look_at_no_job(struct hostd_rig *rig, uint64_t looks)
@@ -436,7 +475,9 @@ main(void)
         NEXT_RUN_TEST(none_is_let_in_where_it_runs),
         NEXT_RUN_TEST(late_words_of_a_run_do_not_end_the_migration_that_is_announced),
         NEXT_RUN_TEST(late_words_of_a_run_do_not_end_the_one_that_begins),
+        NEXT_RUN_TEST(late_words_of_an_arrival_are_not_of_the_next),
         NEXT_RUN_TEST(a_late_end_of_a_run_is_not_that_of_the_next),
+        NEXT_RUN_TEST(a_late_look_at_a_run_is_not_one_at_the_next),
         NEXT_RUN_TEST(an_older_look_does_not_judge_a_newer_hand_over),
         NEXT_RUN_TEST(an_older_look_does_not_answer_the_services_question),
     };
