@@ -64,7 +64,8 @@ struct vm {
     bool tpm_lost;             /* it was not there: a new one is made, inside its start too */
     bool defined, active, paused, managed_save, persistent;
     bool restart_pending;      /* it runs without what was added to its definition since */
-    int id, ended_id;          /* libvirt's number of the run, which rises while libvirtd lives; of the last that ended, 0 none */
+    int id;
+    uint64_t end_look;         /* number of the look at libvirt that is the first behind the last end */
     bool incoming;             /* `migrate` came before `prepare`, and its memory has not arrived */
     bool leaving;              /* a migration out of here is under way */
     uint64_t looked;           /* the hand-over that libvirt's job was looked at for; 0 none in this process */

@@ -194,7 +194,6 @@ see_active(struct vm *vm, const struct watch_report *report, const struct missed
     compare_run(vm, report, missed);
     reverted_see_genid(vm, &vm->domain, next);
     vm->id = report->id;
-    vm->ended_id = 0; /* looks come in their order */
     vm->active = true;
     vm->paused = report->paused;
     note_hook(vm);
@@ -324,8 +323,8 @@ take_domain(struct hostd *hostd, const struct watch_report *report)
     vm->persistent = report->persistent;
     vm->managed_save = report->managed_save;
     missed = missed_look(hostd->settings.run_dir, &vm->record.uuid);
-    if (report->active && report->id <= vm->ended_id)
-        return; /* from before that end; another follows */
+    if (report->active && report->looks < vm->end_look)
+        return; /* from before that end, or hardly behind it: another follows */
     if (report->active)
         see_active(vm, report, &missed, differs ? &next : NULL);
     else
@@ -426,7 +425,6 @@ lose_libvirt(struct hostd *hostd)
     log_warning("event=libvirt-lost going on; the next sweep says what happened meanwhile");
     for (struct vm *vm = hostd->vms; vm; vm = vm->next) {
         vm->run_confirmed = vm->started_event = vm->unstarted = vm->came_up = vm->start_owed = false;
-        vm->ended_id = 0; /* another libvirtd may count anew */
         made_doubt(vm);
     }
 }

@@ -59,8 +59,8 @@ end_run(struct vm *vm, enum lease_view view, bool clean)
     vm->memory_ms = vm->arrived_ms = 0;
     vm->run_confirmed = vm->hook_seen = vm->hook_judged = vm->restart_pending = false;
     expect_late_words(vm);
-    if (vm->id > vm->ended_id)
-        vm->ended_id = vm->id;
+    if (vm->hostd->watch)
+        vm->end_look = libvirt_watch_look(vm->hostd->watch, &vm->record.uuid);
     vm->id = -1;
     host_channel_free(vm->channel);
     vm->channel = NULL;
