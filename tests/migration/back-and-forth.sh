@@ -2,8 +2,8 @@
 # Live migrations back and forth between two hosts, while the guest asks for a token every 100 ms; beside it a guest
 # that we do not manage, for comparison: `make check-migration COUNT=n`.
 #
-# COUNT: how many of each (10). Prints totals; fails on a failed migration, a token that was not got, and a lease that
-# two hosts had; with 30 and more of each also on a downtime that is more than a twentieth above that of the other guest.
+# COUNT: how many of each (10). Prints totals; fails on a failed migration of ours (the other guest's are tried twice), a
+# token that was not got, and a lease that two hosts had; with 30 and more of each also on a downtime that is more than a twentieth above that of the other guest.
 set -u
 # shellcheck source=tests/lib/two_hosts.sh
 . "$(dirname "$0")/../lib/two_hosts.sh"
@@ -14,7 +14,7 @@ FEW=30 # with fewer of each the medians say little
     echo "check-migration: COUNT=$count is no number from 1 to 99999" >&2
     exit 2
 }
-failed=0 unsettled=0
+failed=0 unsettled=0 stock_again=0
 
 # loop NAME COMMAND: in that guest, every 100 ms; it counts what it tried and what failed, and the longest time without
 # (in hundredths of a second, by its own clock).
@@ -40,6 +40,14 @@ downtime() {
     on "$1" virsh domjobinfo "$2" --completed | sed -nE 's/^Total downtime: +([0-9]+) +ms.*/\1/p'
 }
 
+# goes NAME FROM TO [OPTION...]: QEMU itself may fail now and then, and is no failure of ours where we do nothing.
+goes() {
+    migrate "$@" >>"$boxes/migrate.log" 2>&1 && on "$3" in_state "$1" running && return 0
+    [ "$1" = stock ] || return 1
+    stock_again=$((stock_again + 1))
+    migrate "$@" >>"$boxes/migrate.log" 2>&1 && on "$3" in_state "$1" running
+}
+
 # One of each, in turn first: what else the machine does hits both alike.
 round() {
     local n=$1 from=$2 to=$3 names=(moving stock) how=() name
@@ -47,7 +55,7 @@ round() {
     ((n % 2)) && names=(stock moving)
     ((n % 4 < 2)) || how=(--p2p)
     for name in "${names[@]}"; do
-        if migrate "$name" "$from" "$to" "${how[@]}" >>"$boxes/migrate.log" 2>&1 && on "$to" in_state "$name" running; then
+        if goes "$name" "$from" "$to" "${how[@]}"; then
             downtime "$to" "$name" | grep . >>"$boxes/downtime.$name" || { echo "libvirt tells no downtime of $name" >&2; return 1; }
         else
             failed=$((failed + 1))
@@ -94,7 +102,7 @@ totals() {
     double=$(double_leases)
     ours=$(median "$boxes/downtime.moving") stock=$(median "$boxes/downtime.stock")
     percent=$(awk -v a="$ours" -v b="$stock" 'BEGIN { printf "%d", (b > 0 ? a * 100 / b + 0.5 : 0) }')
-    printf '%-22s %s\n' migrations "$(cat "$boxes"/downtime.* | wc -l)" failed "$failed" "lease not settled" "$unsettled" \
+    printf '%-22s %s\n' migrations "$(cat "$boxes"/downtime.* | wc -l)" "failed, ours" "$failed" "failed, other, once" "$stock_again" "lease not settled" "$unsettled" \
         tokens "$fetched" "missed tokens" "$missed" \
         "longest without one" "${longest:-?}0 ms" "double leases" "$double" \
         "median downtime" "$ours ms with virtid, $stock ms without: $percent %"
