@@ -224,7 +224,7 @@ void
 refresher_greeted(struct refresher *r, uint64_t epoch, int64_t utc_offset_ms)
 {
     pthread_mutex_lock(&r->lock);
-    token_cache_greeted(&r->cache, epoch, utc_offset_ms);
+    token_cache_greeted(&r->cache, epoch, utc_offset_ms, clock_monotonic_ms(), dice());
     say_changed(r);
     pthread_mutex_unlock(&r->lock);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/wire/connect_msg.h"
 #include "lib/wire/http_message.h"
 
 int64_t
@@ -42,9 +43,28 @@ token_cache_clear(struct token_cache *cache)
 }
 
 static bool
-is_wanted(const struct cached_token *t, int64_t now)
+is_unproved(const struct token_cache *cache)
+{
+    return cache->epoch != 0 && cache->epoch != cache->proved_epoch;
+}
+
+static bool
+is_asked_for(const struct cached_token *t, int64_t now)
 {
     return t->prefetched || now < t->wanted_until_ms;
+}
+
+/* Nobody asks for it, and it proves the run that was not proved yet: every VM may have that token. */
+static bool
+is_for_run(const struct token_cache *cache, const struct cached_token *t, int64_t now)
+{
+    return is_unproved(cache) && strcmp(t->audience, CONNECT_AUDIENCE) == 0 && !is_asked_for(t, now);
+}
+
+static bool
+is_wanted(const struct token_cache *cache, const struct cached_token *t, int64_t now)
+{
+    return is_asked_for(t, now) || is_for_run(cache, t, now);
 }
 
 struct cached_token *
@@ -57,7 +77,7 @@ token_cache_entry(struct token_cache *cache, const char *audience, int64_t now)
 
         if (t->audience[0] && strcmp(t->audience, audience) == 0)
             return t;
-        if (!free_one && (!t->audience[0] || !is_wanted(t, now)))
+        if (!free_one && (!t->audience[0] || !is_wanted(cache, t, now)))
             free_one = t;
     }
     if (!free_one)
@@ -95,7 +115,7 @@ token_cache_put(struct token_cache *cache, struct cached_token *t, struct proof_
     secret_free(t->text);
     t->text = STEAL(take_token->text);
     t->number = ++cache->put;
-    t->epoch = take_token->epoch;
+    t->epoch = cache->proved_epoch = take_token->epoch;
     t->expires_ms = take_token->asked_ms + take_token->expires_in * 1000;
     t->expires_utc_ms = take_token->asked_utc_ms + take_token->expires_in * 1000;
     t->refresh_at_ms = is_of_another_epoch(cache, t)
@@ -151,10 +171,12 @@ token_cache_fail(struct token_cache *cache, struct cached_token *t, const struct
 }
 
 void
-token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offset_ms)
+token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offset_ms, int64_t now, uint32_t random)
 {
-    if (epoch != 0)
+    if (epoch != 0 && epoch != cache->epoch) {
         cache->epoch = epoch;
+        cache->prove_run_ms = now + RUN_PROOF_MS + random % RUN_PROOF_MS; /* not all guests of a host at once */
+    }
     cache->utc_offset_ms = utc_offset_ms;
     cache->failures = 0;
     cache->retry_at_ms = 0;
@@ -185,13 +207,15 @@ token_cache_due(struct token_cache *cache, int64_t now, int64_t *ret_next)
     struct cached_token *first = NULL;
     int64_t at_first = INT64_MAX;
 
+    if (is_unproved(cache))
+        (void)token_cache_entry(cache, CONNECT_AUDIENCE, now);
     for (size_t i = 0; i < TOKEN_CACHE_MAX; i++) {
         struct cached_token *t = &cache->tokens[i];
         int64_t at;
 
         if (!t->audience[0])
             continue;
-        if (!is_wanted(t, now)) {
+        if (!is_wanted(cache, t, now)) {
             if (!token_cache_valid(cache, t, now))
                 forget(t);
             continue;
@@ -201,6 +225,8 @@ token_cache_due(struct token_cache *cache, int64_t now, int64_t *ret_next)
             at = t->retry_at_ms;
         if (at < cache->retry_at_ms)
             at = cache->retry_at_ms;
+        if (is_for_run(cache, t, now) && at < cache->prove_run_ms)
+            at = cache->prove_run_ms;
         if (at < at_first) {
             at_first = at;
             first = t;

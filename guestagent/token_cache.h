@@ -21,6 +21,7 @@ enum {
     BACKOFF_FIRST_MS = 1000,
     STALE_EVERY_MS = 30000, /* a host that says so all the time costs no more than that */
     BACKOFF_LAST_MS = 300000,
+    RUN_PROOF_MS = 10000, /* a run is proved once or twice so long after its greeting, if nobody asks before */
     PATIENCE_MS = 10000, /* a host daemon or service that is restarted is back by then */
 };
 
@@ -39,6 +40,8 @@ struct cached_token {
 struct token_cache {
     struct cached_token tokens[TOKEN_CACHE_MAX];
     uint64_t epoch; /* the last greeting's; 0: none had one yet */
+    uint64_t proved_epoch; /* the last token's */
+    int64_t prove_run_ms;  /* when its run is proved, if nobody asks */
     uint64_t put;   /* tokens so far */
     int64_t utc_offset_ms;
     int64_t stale_ms; /* token_cache_stale() was heard then; 0: never */
@@ -71,9 +74,10 @@ void token_cache_succeed(struct token_cache *cache);
  * failure->retry_s have passed. */
 void token_cache_fail(struct token_cache *cache, struct cached_token *t,
                       const struct error *failure, int64_t now, uint32_t random);
-/* A new greeting: what failed is tried again at once, tokens of another epoch are refreshed. Epoch 0 is a host
- * that has just begun to ask for the lease: no new run. */
-void token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offset_ms);
+/* A new greeting: what failed is tried again at once, tokens of another epoch are refreshed, and if nobody wants one
+ * that of CONNECT_AUDIENCE is got a little later, once: each run is proved, also where no workload asks. Epoch 0 is a
+ * host that has just begun to ask for the lease: no new run. */
+void token_cache_greeted(struct token_cache *cache, uint64_t epoch, int64_t utc_offset_ms, int64_t now, uint32_t random);
 /* The tokens at hand are of a key that was revoked: due at once, and served until there are others, since a verifier may
  * not know yet.  False: said again too soon. */
 bool token_cache_stale(struct token_cache *cache, int64_t now);

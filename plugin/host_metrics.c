@@ -129,6 +129,18 @@ token_ms(const struct vm *vm, int64_t *ret)
     return *ret != 0;
 }
 
+/* As the agent says of itself; before it has said anything there is no line. */
+static bool
+proof_fails(const struct vm *vm, int64_t *ret)
+{
+    struct host_channel_status status = { .word = "" };
+
+    if (vm->channel)
+        host_channel_status(vm->channel, &status);
+    *ret = strcmp(status.word, "token") != 0;
+    return status.word[0] != '\0';
+}
+
 static const struct {
     const char *name, *help;
     vm_number *number;
@@ -143,6 +155,7 @@ static const struct {
     { "virtid_vm_proof_timestamp_seconds", "When this host last signed a proof of the VM, since 1970.", signed_ms, true },
     { "virtid_vm_token_timestamp_seconds", "When the agent in the VM last said that it has a new token, since 1970.",
       token_ms, true },
+    { "virtid_vm_proof_failing", "1: the agent in the VM says that its last proof was of no use.", proof_fails, false },
 };
 
 static void

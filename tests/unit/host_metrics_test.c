@@ -187,6 +187,7 @@ proofs_and_tokens_have_their_time(void **state)
     session = read_session(pair[0]);
     look(rig);
     assert_null(strstr(page, "virtid_vm_proof_timestamp_seconds{"));
+    assert_null(strstr(page, "virtid_vm_proof_failing{"));
 
     fields_add_u8(&ready, 1);
     fields_add_u64(&ready, 1);
@@ -198,6 +199,7 @@ proofs_and_tokens_have_their_time(void **state)
     look(rig);
     assert_true(says("virtid_vm_channel_ready" WEB1 " 1"));
     assert_null(strstr(page, "virtid_vm_token_timestamp_seconds{"));
+    assert_true(says("virtid_vm_proof_failing" WEB1 " 1"));
 
     fields_add_text(&status, "token");
     fields_add_text(&status, "shop");
@@ -208,6 +210,7 @@ proofs_and_tokens_have_their_time(void **state)
     look(rig);
     assert_true(number("virtid_vm_token_timestamp_seconds" WEB1 " ") >= now - 1);
     assert_true(number("virtid_vm_proof_timestamp_seconds" WEB1 " ") >= now - 1);
+    assert_true(says("virtid_vm_proof_failing" WEB1 " 0"));
     close(pair[0]);
     host_channel_free(rig->vm->channel);
     rig->vm->channel = NULL;

@@ -14,6 +14,7 @@
 #include "guestagent/refresher.h"
 #include "guestagent/token_cache.h"
 #include "lib/common/clock.h"
+#include "lib/wire/connect_msg.h"
 
 /* ---- the schedule ---- */
 
@@ -72,7 +73,7 @@ a_token_ends_by_the_clock_or_by_the_hosts_time(void **state)
     assert_true(token_cache_valid(c, t, 300999));
     assert_false(token_cache_valid(c, t, 301000));
     /* Restored a day later: the guest's own clock stood still. */
-    token_cache_greeted(c, 1, 50000 + 86400000);
+    token_cache_greeted(c, 1, 50000 + 86400000, 0, 0);
     assert_false(token_cache_valid(c, t, 1001));
     token_cache_clear(c);
     free(c);
@@ -91,11 +92,11 @@ another_epoch_makes_every_token_due(void **state)
     token_cache_put(c, t, &made, 0);
     assert_null(token_cache_due(c, 1001, &next));
     assert_true(next == 1000 + 150000);
-    token_cache_greeted(c, 1, 0);
+    token_cache_greeted(c, 1, 0, 0, 0);
     assert_null(token_cache_due(c, 1001, &next));
-    token_cache_greeted(c, 0, 0); /* the host daemon was restarted and has not asked for the lease yet */
+    token_cache_greeted(c, 0, 0, 0, 0); /* the host daemon was restarted and has not asked for the lease yet */
     assert_null(token_cache_due(c, 1001, &next));
-    token_cache_greeted(c, 2, 0);
+    token_cache_greeted(c, 2, 0, 0, 0);
     assert_ptr_equal(token_cache_due(c, 1001, &next), t);
     assert_true(token_cache_valid(c, t, 1001)); /* and still served */
     token_cache_clear(c);
@@ -138,13 +139,50 @@ a_token_whose_proof_was_overtaken_by_a_greeting_is_due_at_once(void **state)
 
     (void)state;
     t->prefetched = true;
-    token_cache_greeted(c, 1, 0);
-    token_cache_greeted(c, 2, 0);
+    token_cache_greeted(c, 1, 0, 0, 0);
+    token_cache_greeted(c, 2, 0, 0, 0);
     token_cache_put(c, t, &old, 0);
     assert_ptr_equal(token_cache_due(c, 1001, &next), t);
     assert_true(token_cache_valid(c, t, 1001));
     token_cache_put(c, t, &next_one, 0);
     assert_null(token_cache_due(c, 1003, &next));
+    token_cache_clear(c);
+    free(c);
+}
+
+static void
+a_run_is_proved_once_also_where_nobody_asks(void **state)
+{
+    struct token_cache *c = calloc(1, sizeof *c);
+    struct proof_token made = token("x", 20000, 0, 1), moved = token("y", 30000, 0, 2);
+    struct error busy = { .code = ERROR_BUSY }, denied = { .code = ERROR_DENIED };
+    struct cached_token *t;
+    int64_t next = 0;
+
+    (void)state;
+    assert_null(token_cache_due(c, 100000, &next)); /* the host has not greeted it */
+    token_cache_greeted(c, 1, 0, 1000, 5000);
+    token_cache_greeted(c, 1, 0, 9000, 0); /* once more in that run */
+    assert_null(token_cache_due(c, 1000, &next));
+    assert_true(next == 1000 + RUN_PROOF_MS + 5000); /* who wants a token asks before that */
+    t = token_cache_due(c, 16000, &next);
+    assert_non_null(t);
+    assert_string_equal(t->audience, CONNECT_AUDIENCE);
+    token_cache_fail(c, t, &busy, 16000, 0);
+    assert_null(token_cache_due(c, 16100, &next));
+    token_cache_fail(c, t, &denied, 16600, 0);
+    assert_null(token_cache_due(c, 17000, &next)); /* it is tried again, later */
+    assert_true(next > 17000 && next < INT64_MAX);
+    assert_ptr_equal(token_cache_due(c, next, &next), t);
+    token_cache_put(c, t, &made, 0);
+    token_cache_succeed(c);
+    assert_null(token_cache_due(c, 200000, &next)); /* and not once more in that run */
+    token_cache_greeted(c, 2, 0, 30000, 0);
+    t = token_cache_entry(c, "db", 30000);
+    t->prefetched = true;
+    assert_ptr_equal(token_cache_due(c, 30000, &next), t);
+    token_cache_put(c, t, &moved, 0);
+    assert_null(token_cache_due(c, 60000, &next)); /* that proved it as well */
     token_cache_clear(c);
     free(c);
 }
@@ -199,7 +237,7 @@ a_refusal_is_of_one_audience_and_a_silence_of_all(void **state)
     token_cache_fail(c, b, &busy, 1000, 0);
     assert_null(token_cache_due(c, 1000, &next));
     assert_null(token_cache_why_not(c, b, 1000, &until));
-    token_cache_greeted(c, 1, 0);
+    token_cache_greeted(c, 1, 0, 0, 0);
     assert_non_null(token_cache_due(c, 1000, &next));
     token_cache_clear(c);
     free(c);
@@ -223,7 +261,7 @@ what_a_restart_takes_is_waited_for_and_a_long_absence_is_told(void **state)
         assert_true(until == 1000 + PATIENCE_MS);
         assert_non_null(token_cache_why_not(c, t, 1000 + PATIENCE_MS, &until));
         /* Neither another failure nor a greeting begins it anew; a success does. */
-        token_cache_greeted(c, 1, 0);
+        token_cache_greeted(c, 1, 0, 0, 0);
         token_cache_fail(c, t, &failures[i], 20000, 0);
         assert_non_null(token_cache_why_not(c, t, 20000, &until));
         token_cache_put(c, t, &made, 0);
@@ -441,6 +479,7 @@ main(void)
         cmocka_unit_test(tokens_of_a_revoked_key_are_due_at_once_and_served_until_then),
         cmocka_unit_test(a_proof_under_way_when_a_key_is_revoked_is_made_again),
         cmocka_unit_test(a_token_whose_proof_was_overtaken_by_a_greeting_is_due_at_once),
+        cmocka_unit_test(a_run_is_proved_once_also_where_nobody_asks),
         cmocka_unit_test(nothing_is_tried_before_the_service_wants_it),
         cmocka_unit_test(a_refusal_is_of_one_audience_and_a_silence_of_all),
         cmocka_unit_test(what_a_restart_takes_is_waited_for_and_a_long_absence_is_told),
