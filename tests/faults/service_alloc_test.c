@@ -1,8 +1,5 @@
 /*
- * service_alloc_test.c - the token service and its signer without memory, at each allocation in turn
- *
- * Counted is what happens between a request and its answer, with what SQLite, OpenSSL and jansson
- * allocate for it.  A lack of memory is said as such: nobody is told that he is wrong.
+ * service_alloc_test.c - the token service and its signer without memory, at each allocation in turn: what decides
  */
 #include "config.h"
 
@@ -17,95 +14,18 @@
 
 #include "lib/common/clock.h"
 #include "tests/faults/alloc_fault.h"
-#include "tests/faults/durable.h"
-#include "tests/unit/api_fixture.h"
+#include "tests/faults/starved.h"
 #include "tokenservice/mint/signer.h"
 
-static struct sim_host holder;
-static struct sim_vm vm;
 static uint8_t asked[MINT_PACKET_MAX];
 static size_t asked_len, signed_len;
-static bool is_broken;
-static unsigned wrong; /* answers that blame the asker */
-
-/* ---- between request and answer ---- */
-
-static void
-answer_counted(void *context, const struct http_request *request, struct http_reply *reply)
-{
-    alloc_fault_on();
-    route_answer(context, request, reply);
-    alloc_fault_off();
-    json_begin();
-}
-
-/* Where tokend ends, and is started again with a signer of its own. */
-static void
-note_broken(const struct error *err)
-{
-    (void)err;
-    is_broken = true;
-}
-
-/* Each try is a new minute for those who count. */
-static void
-begin_try(void)
-{
-    struct error err;
-
-    rates_free(the_api.service.rates);
-    the_api.service.rates = NULL;
-    assert_int_equal(rates_new(&the_api.service.rates, &err), 0);
-}
-
-static int
-verdict(int wanted)
-{
-    the_api.answer = NULL;
-    if (the_api.status != wanted && the_api.status < 500) {
-        wrong++;
-        printf("# blamed: %d %s: %.*s\n", the_api.status, the_api.problem, (int)the_api.body.len,
-               the_api.body.data ? (const char *)the_api.body.data : "");
-    }
-    return the_api.status == wanted ? 0 : -1;
-}
-
-/* The database is as good as before, its chain of records too. */
-static void
-service_goes_on(bool done)
-{
-    int64_t newest;
-    struct error err = { 0 };
-
-    (void)done;
-    if (is_broken) {
-        api_fixture_close();
-        mint_fixture_disconnect();
-        if (mint_fixture_connect() < 0 || api_fixture_open(&err) < 0)
-            fail_msg("%s %s", the_mint.err.text, err.text);
-        (void)sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false); /* which is waited for */
-    }
-    is_broken = false;
-    if (store_audit_check(the_api.service.store, &newest, &err) < 0)
-        fail_msg("%s", err.text);
-}
 
 /* ---- the requests ---- */
 
 static int
-ask_counted(enum route_listener on, const char *method, const char *target, json_t *take_body, int wanted)
-{
-    begin_try();
-    the_api.answer = answer_counted;
-    (void)api_ask_json(on, method, target, take_body, on == ON_HOSTS ? holder.cert : NULL,
-                       on == ON_HOSTS ? holder.cert_len : 0);
-    return verdict(wanted);
-}
-
-static int
 challenge(void)
 {
-    return ask_counted(ON_GUESTS, "POST", "/v1/challenge", json_object(), 200);
+    return starved_ask(ON_GUESTS, "POST", "/v1/challenge", json_object(), 200);
 }
 
 /* The holder keeps it: with the next try its epoch is another. */
@@ -114,10 +34,10 @@ lease(void)
 {
     struct lease_result result;
 
-    begin_try();
-    the_api.answer = answer_counted;
+    starved_begin();
+    the_api.answer = starved_answer;
     result = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, true);
-    if (verdict(200) < 0)
+    if (starved_verdict(200) < 0)
         return -1;
     assert_int_equal(result.answer, LEASE_OK);
     assert_true(result.e >= vm.epoch);
@@ -128,10 +48,10 @@ lease(void)
 static int
 account(void)
 {
-    begin_try();
-    the_api.answer = answer_counted;
+    starved_begin();
+    the_api.answer = starved_answer;
     (void)sim_vm_account(&vm, &holder);
-    return verdict(200);
+    return starved_verdict(200);
 }
 
 static int
@@ -139,11 +59,11 @@ prove(enum answer_type wanted)
 {
     static struct answer answer;
 
-    begin_try();
+    starved_begin();
     sim_vm_prove(&vm, &holder);
-    the_api.answer = answer_counted;
+    the_api.answer = starved_answer;
     (void)sim_vm_send(&vm, &answer);
-    if (verdict(200) < 0)
+    if (starved_verdict(200) < 0)
         return -1;
     assert_int_equal(answer.type, wanted);
     return 0;
@@ -168,10 +88,10 @@ refused_proof(void)
 {
     static struct answer answer;
 
-    begin_try();
+    starved_begin();
     sim_vm_prove(&vm, &holder);
     vm.p.hostsig[5] ^= 1;
-    the_api.answer = answer_counted;
+    the_api.answer = starved_answer;
     (void)sim_vm_send(&vm, &answer);
     the_api.answer = NULL;
     assert_int_not_equal(the_api.status, 200);
@@ -183,20 +103,20 @@ join(void)
 {
     static struct sim_host newcomer;
 
-    begin_try();
+    starved_begin();
     (void)api_admin("DELETE", "/v1/admin/hosts/new.example", NULL);
     sim_host_clear(&newcomer);
     sim_host_invite(&newcomer, "new.example", true);
-    the_api.answer = answer_counted;
+    the_api.answer = starved_answer;
     (void)sim_host_join(&newcomer);
     sim_host_clear(&newcomer);
-    return verdict(200);
+    return starved_verdict(200);
 }
 
 static int
 audience(void)
 {
-    return ask_counted(ON_ADMIN, "POST", "/v1/admin/audiences",
+    return starved_ask(ON_ADMIN, "POST", "/v1/admin/audiences",
                        json_pack("{s:s,s:b,s:[s,s]}", "name", "https://db", "all", 1, "claims", "name", "labels"), 200);
 }
 
@@ -206,7 +126,7 @@ settings(void)
     char path[100];
 
     snprintf(path, sizeof path, "/v1/admin/vms/%s", vm.text);
-    return ask_counted(ON_ADMIN, "PATCH", path,
+    return starved_ask(ON_ADMIN, "PATCH", path,
                        json_pack("{s:s,s:{s:s},s:s}", "owner", "team", "labels", "tier", "db", "mode", "strict"), 200);
 }
 
@@ -214,7 +134,7 @@ settings(void)
 static int
 list(const char *target, size_t *full)
 {
-    if (ask_counted(ON_ADMIN, "GET", target, NULL, 200) < 0)
+    if (starved_ask(ON_ADMIN, "GET", target, NULL, 200) < 0)
         return -1;
     if (*full == 0)
         *full = the_api.body.len;
@@ -244,7 +164,7 @@ one_vm(void)
     char path[100];
 
     snprintf(path, sizeof path, "/v1/admin/vms/%s", vm.text);
-    return ask_counted(ON_ADMIN, "GET", path, NULL, 200);
+    return starved_ask(ON_ADMIN, "GET", path, NULL, 200);
 }
 
 static int
@@ -266,7 +186,7 @@ present(void)
 static int
 page(void)
 {
-    if (ask_counted(ON_METRICS, "GET", "/metrics", NULL, 200) < 0)
+    if (starved_ask(ON_METRICS, "GET", "/metrics", NULL, 200) < 0)
         return -1;
     assert_non_null(strstr(buf_text(&the_api.body), "\nvirtid_audit_records_total ")); /* its last line */
     return 0;
@@ -277,7 +197,7 @@ static int
 fence(void)
 {
     (void)sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false);
-    return ask_counted(ON_ADMIN, "POST", "/v1/admin/hosts/a.example/fence", json_object(), 200);
+    return starved_ask(ON_ADMIN, "POST", "/v1/admin/hosts/a.example/fence", json_object(), 200);
 }
 
 static int
@@ -286,7 +206,7 @@ retire(void)
     char path[100];
 
     snprintf(path, sizeof path, "/v1/admin/vms/%s/retire", vm.text);
-    return ask_counted(ON_ADMIN, "POST", path, json_object(), 200);
+    return starved_ask(ON_ADMIN, "POST", path, json_object(), 200);
 }
 
 /* ---- a VM with another key than its own, which an operator accepts ---- */
@@ -317,9 +237,9 @@ send_behind(http_handler *take)
 static int
 behind(void)
 {
-    begin_try();
-    send_behind(answer_counted);
-    return verdict(409);
+    starved_begin();
+    send_behind(starved_answer);
+    return starved_verdict(409);
 }
 
 static json_t *
@@ -340,7 +260,7 @@ word(void)
 {
     const char *path = accept_path;
 
-    return ask_counted(ON_ADMIN, "POST", path, what_was_seen(path), 200);
+    return starved_ask(ON_ADMIN, "POST", path, what_was_seen(path), 200);
 }
 
 static int
@@ -349,16 +269,16 @@ beginning(void)
     struct lease_result result;
     struct error err;
 
-    begin_try();
+    starved_begin();
     key_free(others); /* an earlier try's word lets its own key in */
     assert_int_equal(key_generate(&others, &err), 0);
     vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false).e; /* of a try that was not answered */
     send_behind(NULL);
     assert_int_equal(api_admin("POST", accept_path, what_was_seen(accept_path)), 200);
-    begin_try();
-    the_api.answer = answer_counted;
+    starved_begin();
+    the_api.answer = starved_answer;
     result = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false);
-    if (verdict(200) < 0)
+    if (starved_verdict(200) < 0)
         return -1;
     assert_int_equal(result.answer, LEASE_OK);
     assert_true(result.e > vm.epoch);
@@ -369,13 +289,13 @@ beginning(void)
 static int
 bundle(void)
 {
-    return ask_counted(ON_HOSTS, "GET", "/v1/host/bundle", NULL, 200);
+    return starved_ask(ON_HOSTS, "GET", "/v1/host/bundle", NULL, 200);
 }
 
 static int
 keys(void)
 {
-    return ask_counted(ON_PUBLIC, "GET", "/.well-known/jwks.json", NULL, 200);
+    return starved_ask(ON_PUBLIC, "GET", "/.well-known/jwks.json", NULL, 200);
 }
 
 /* ---- the signer alone ---- */
@@ -399,7 +319,7 @@ sign(void)
         return 0;
     }
     if (err.code == ERROR_INPUT || err.code == ERROR_DENIED) {
-        wrong++;
+        starved_wrong++;
         printf("# blamed: %s\n", err.text);
     }
     return -1;
@@ -407,29 +327,18 @@ sign(void)
 
 /* ---- tests ---- */
 
-static void
-run(const struct alloc_case *cases, size_t n)
-{
-    unsigned violations = 0;
-
-    wrong = 0;
-    for (size_t i = 0; i < n; i++)
-        violations += alloc_fault_run(&cases[i]).violations;
-    assert_int_equal(violations, 0);
-    assert_int_equal(wrong, 0);
-}
-#define RUN(cases) run(cases, sizeof(cases) / sizeof(cases)[0])
+#define RUN(cases) starved_run(cases, sizeof(cases) / sizeof(cases)[0])
 
 static void
 a_proof_without_memory_is_neither_accepted_nor_blamed(void **state)
 {
     static const struct alloc_case PENDING[] = {
-        { .name = "challenge", .work = challenge, .check = service_goes_on },
-        { .name = "first proof", .work = first_proof, .check = service_goes_on },
+        { .name = "challenge", .work = challenge, .check = starved_goes_on },
+        { .name = "first proof", .work = first_proof, .check = starved_goes_on },
     };
     static const struct alloc_case ENROLLED[] = {
-        { .name = "refused proof", .work = refused_proof, .check = service_goes_on },
-        { .name = "token", .work = token, .check = service_goes_on },
+        { .name = "refused proof", .work = refused_proof, .check = starved_goes_on },
+        { .name = "token", .work = token, .check = starved_goes_on },
     };
     static struct answer answer;
 
@@ -464,10 +373,10 @@ static void
 provisioning_without_memory_is_refused_whole(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { .name = "account", .work = account, .check = service_goes_on },
-        { .name = "lease", .work = lease, .check = service_goes_on },
-        { .name = "join", .work = join, .check = service_goes_on },
-        { .name = "bundle", .work = bundle, .check = service_goes_on },
+        { .name = "account", .work = account, .check = starved_goes_on },
+        { .name = "lease", .work = lease, .check = starved_goes_on },
+        { .name = "join", .work = join, .check = starved_goes_on },
+        { .name = "bundle", .work = bundle, .check = starved_goes_on },
     };
 
     (void)state;
@@ -478,15 +387,15 @@ static void
 operators_are_told_the_whole_or_nothing(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { .name = "audience", .work = audience, .check = service_goes_on },
-        { .name = "settings", .work = settings, .check = service_goes_on },
-        { .name = "audiences", .work = audiences, .check = service_goes_on },
-        { .name = "hosts", .work = hosts, .check = service_goes_on },
-        { .name = "one VM", .work = one_vm, .check = service_goes_on },
-        { .name = "audit", .work = audit, .check = service_goes_on },
-        { .name = "keys", .work = keys, .check = service_goes_on },
-        { .name = "top", .work = present, .check = service_goes_on },
-        { .name = "metrics", .work = page, .check = service_goes_on },
+        { .name = "audience", .work = audience, .check = starved_goes_on },
+        { .name = "settings", .work = settings, .check = starved_goes_on },
+        { .name = "audiences", .work = audiences, .check = starved_goes_on },
+        { .name = "hosts", .work = hosts, .check = starved_goes_on },
+        { .name = "one VM", .work = one_vm, .check = starved_goes_on },
+        { .name = "audit", .work = audit, .check = starved_goes_on },
+        { .name = "keys", .work = keys, .check = starved_goes_on },
+        { .name = "top", .work = present, .check = starved_goes_on },
+        { .name = "metrics", .work = page, .check = starved_goes_on },
     };
 
     (void)state;
@@ -497,9 +406,9 @@ static void
 a_word_is_given_and_begun_whole_or_not(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { .name = "a proof that is behind", .work = behind, .check = service_goes_on },
-        { .name = "accept", .work = word, .check = service_goes_on },
-        { .name = "its beginning", .work = beginning, .check = service_goes_on },
+        { .name = "a proof that is behind", .work = behind, .check = starved_goes_on },
+        { .name = "accept", .work = word, .check = starved_goes_on },
+        { .name = "its beginning", .work = beginning, .check = starved_goes_on },
     };
     static struct answer answer;
     struct error err;
@@ -513,7 +422,7 @@ a_word_is_given_and_begun_whole_or_not(void **state)
     the_api.frozen_ms = clock_realtime_ms(); /* the signer's clock went on, and makes no token for long before */
     vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, vm.epoch, false).e; /* the last try's word */
     swap_keys();
-    begin_try();
+    starved_begin();
     assert_int_equal(sim_vm_token(&vm, &holder, &answer), 200);
     assert_int_equal(answer.type, ANSWER_TOKEN);
     key_free(others);
@@ -523,8 +432,8 @@ static void
 a_lease_is_ended_whole_or_not(void **state)
 {
     static const struct alloc_case CASES[] = {
-        { .name = "fence", .work = fence, .check = service_goes_on },
-        { .name = "retire", .work = retire, .check = service_goes_on },
+        { .name = "fence", .work = fence, .check = starved_goes_on },
+        { .name = "retire", .work = retire, .check = starved_goes_on },
     };
     struct store_vm stored;
     struct error err;
@@ -534,43 +443,6 @@ a_lease_is_ended_whole_or_not(void **state)
     assert_int_equal(store_vm_find(the_api.service.store, &vm.uuid, &stored, &err), 0);
     assert_int_equal(stored.lease.st, LEASE_FREE);
     assert_string_equal(stored.lease.hol, "");
-}
-
-static int
-set_up(void **state)
-{
-    struct error err = { 0 };
-
-    json_watch_memory();
-    if (mint_fixture_start(state) < 0)
-        return -1;
-    strcpy(the_api.folder, "/dev/shm/virtid-alloc-XXXXXX");
-    if (!mkdtemp(the_api.folder)) {
-        strcpy(the_api.folder, "/tmp/virtid-alloc-XXXXXX");
-        if (!mkdtemp(the_api.folder))
-            return -1;
-    }
-    the_api.broken = note_broken;
-    if (api_fixture_open(&err) < 0)
-        return -1;
-    sim_host_new(&holder, "a.example");
-    sim_vm_new(&vm, 1, SIM_TPM | SIM_SECRET);
-    vm.epoch = sim_host_say(&holder, &vm.uuid, VIEW_RUN, 0, true).e;
-    assert_int_equal(sim_vm_account(&vm, &holder), 200);
-    /* Stands still: leases do not end while thousands of tries are made. */
-    the_api.frozen_ms = clock_realtime_ms();
-    return 0;
-}
-
-static int
-tear_down(void **state)
-{
-    api_fixture_close();
-    tree_remove(the_api.folder);
-    sim_host_clear(&holder);
-    sim_vm_clear(&vm);
-    buf_clear(&the_api.body);
-    return mint_fixture_stop(state);
 }
 
 int
@@ -585,5 +457,5 @@ main(void)
         cmocka_unit_test(a_lease_is_ended_whole_or_not), /* last: the VM has no identity behind it */
     };
 
-    return cmocka_run_group_tests_name("service_alloc", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("service_alloc", tests, starved_set_up, starved_tear_down);
 }

@@ -234,15 +234,16 @@ route_answer(void *arg, const struct http_request *request, struct http_reply *r
         if (reply->status == 0 && reply->park_ms == 0)
             reply->status = 200;
         count_answer(context, request, reply);
+        if (store_failed(service->store) && service_health(service, &dead) < 0)
+            context->broken(&dead); /* what it could not undo is in the way of all that follow */
         return;
     }
     counts_refusal(&service->counts, context->listener, &err);
-    /* Nothing may be answered on a store that lost a write or without the signer. */
-    if (err.code == ERROR_SYSTEM) {
+    if (err.code == ERROR_SYSTEM)
         log_error(&err, "%s %s", request->message->method, request->message->path);
-        if (service_health(service, &dead) < 0)
-            context->broken(&dead);
-    }
+    /* Nothing may be answered on a store that lost a write or without the signer. */
+    if ((err.code == ERROR_SYSTEM || store_failed(service->store)) && service_health(service, &dead) < 0)
+        context->broken(&dead);
     answer_problem(context, &call, &err);
     count_answer(context, request, reply);
 }
