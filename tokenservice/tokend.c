@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,9 +26,8 @@
 #include "lib/common/log.h"
 #include "lib/common/process.h"
 #include "lib/http/http_server.h"
-#include "tokenservice/api/route.h"
 #include "tokenservice/api/signing_keys.h"
-#include "tokenservice/listen_address.h"
+#include "tokenservice/listeners.h"
 #include "tokenservice/server_cert.h"
 #include "tokenservice/signer_child.h"
 
@@ -41,32 +38,14 @@ enum {
     SIGNER_END_MS = 3000,
     LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over, or a key's? */
     RENEW_AGAIN_MS = 60 * 1000,
-    LISTENERS = 5,
-    METRICS_MAX = 1 << 20, /* a page with 1000 hosts has 300 KiB */
-    OWN_DESCRIPTORS = 64, /* store, signer, loop, listeners, log */
-};
-
-/* Limits of a listener: guests of one host come from one address. */
-static const struct {
-    enum route_listener listener;
-    unsigned connections_max, per_address_max, requests_per_second;
-    size_t body_max, reply_max;
-} LIMITS[LISTENERS] = {
-    { ON_PUBLIC, 1000, 100, 100, 1024, 0 },
-    { ON_HOSTS, 4000, 200, 500, HTTP_BODY_MAX, 0 },
-    { ON_GUESTS, 4000, 1000, 500, PROVE_BODY_MAX, 0 },
-    { ON_ADMIN, 50, 0, 0, HTTP_BODY_MAX, 0 },
-    { ON_METRICS, 16, 8, 10, 1024, METRICS_MAX }, /* a page reads all leases */
 };
 
 struct tokend {
     const struct tokend_conf *conf;
     pid_t signer;
     int lock;
-    int fds[LISTENERS]; /* bound, not yet given to the server */
-    char addresses[LISTENERS][64];
+    struct listeners listeners;
     struct service service;
-    struct route_context contexts[LISTENERS];
     struct event_base *base;
     struct event *on_term, *on_int, *on_child, *on_look, *on_renewed;
     struct http_server *server;
@@ -129,37 +108,16 @@ make_folder(const char *path, mode_t mode, uid_t uid, gid_t gid, struct error *e
 }
 
 static int
-listen_admin(struct tokend *t, uid_t uid, gid_t gid, struct error *err)
+open_listeners(struct tokend *t, uid_t uid, gid_t gid, struct error *err)
 {
-    const char *path = t->conf->admin;
+    bool root = geteuid() == 0, has_group = t->service.has_admin_group;
+    gid_t group = has_group ? t->service.admin_group : gid;
     char folder[PATH_MAX];
-    gid_t group = t->service.has_admin_group ? t->service.admin_group : gid;
 
-    snprintf(folder, sizeof folder, "%s", path);
-    if (make_folder(dirname(folder), 0755, uid, gid, err) < 0 ||
-        unix_listen(path, SOCK_STREAM, 0660, &t->fds[3], err) < 0)
+    snprintf(folder, sizeof folder, "%s", t->conf->admin);
+    if (make_folder(dirname(folder), 0755, uid, gid, err) < 0)
         return -1;
-    if (chown(path, geteuid() == 0 ? uid : (uid_t)-1,
-              geteuid() == 0 || t->service.has_admin_group ? group : (gid_t)-1) < 0)
-        return error_sys(err, errno, "%s", path);
-    snprintf(t->addresses[3], sizeof t->addresses[3], "%.60s", path);
-    return 0;
-}
-
-static int
-listen_all(struct tokend *t, uid_t uid, gid_t gid, struct error *err)
-{
-    const char *const wanted[] = { t->conf->public_, t->conf->hosts, t->conf->guests };
-
-    for (int i = 0; i < 3; i++) {
-        if (http_tcp_listen(wanted[i], &t->fds[i], err) < 0 ||
-            listen_address_of(t->fds[i], t->addresses[i], err) < 0)
-            return -1;
-    }
-    if (t->conf->metrics[0] && (http_metrics_listen(t->conf->metrics, &t->fds[4], err) < 0 ||
-                                listen_address_of(t->fds[4], t->addresses[4], err) < 0))
-        return -1;
-    return listen_admin(t, uid, gid, err);
+    return listeners_open(&t->listeners, t->conf, root ? uid : (uid_t)-1, root || has_group ? group : (gid_t)-1, err);
 }
 
 /*
@@ -189,7 +147,7 @@ prepare_process(struct tokend *t, int *ret_signer, struct error *err)
 
     if (find_ids(t->conf, &uid, &gid, &t->service, err) < 0 ||
         make_folder(t->conf->state_dir, 0700, uid, gid, err) < 0 ||
-        lock_state(t, err) < 0 || listen_all(t, uid, gid, err) < 0 ||
+        lock_state(t, err) < 0 || open_listeners(t, uid, gid, err) < 0 ||
         signer_child_start(t->conf->signer_program, t->conf->key_dir,
                            t->conf->signer_user, t->conf->rotate_days, ret_signer, &t->signer, err) < 0 ||
         process_become(t->conf->service_user, err) < 0)
@@ -222,7 +180,7 @@ static void
 advertise(struct tokend *t)
 {
     struct service *s = &t->service;
-    const char *port = strrchr(t->addresses[1], ':');
+    const char *port = strrchr(t->listeners.addresses[LISTEN_HOSTS], ':');
 
     if (t->conf->hosts_advertised[0])
         snprintf(s->hosts_advertised, sizeof s->hosts_advertised, "%s",
@@ -285,34 +243,6 @@ broken(const struct error *err)
     _exit(1);
 }
 
-/*
- * How many connections a listener may have, so that all of them together leave
- * descriptors: connections to the guests' listener must not shut hosts and operators
- * out.
- */
-static unsigned
-connections_of(int i)
-{
-    unsigned long wanted = 0, room;
-    struct rlimit limit;
-
-    for (int k = 0; k < LISTENERS; k++)
-        wanted += LIMITS[k].connections_max;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return LIMITS[i].connections_max / 10;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        (void)getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    if (limit.rlim_cur >= wanted + OWN_DESCRIPTORS)
-        return LIMITS[i].connections_max;
-    room = limit.rlim_cur > 2 * OWN_DESCRIPTORS ? limit.rlim_cur - OWN_DESCRIPTORS
-                                                : OWN_DESCRIPTORS;
-    room = LIMITS[i].connections_max * room / wanted;
-    return room > 4 ? (unsigned)room : 4;
-}
-
 static void
 wake_parked(void *arg, const char *key)
 {
@@ -328,32 +258,7 @@ serve(struct tokend *t, struct error *err)
         return -1;
     t->service.wake = wake_parked;
     t->service.wake_context = t;
-    for (int i = 0; i < LISTENERS; i++) {
-        bool plain = LIMITS[i].listener == ON_ADMIN || LIMITS[i].listener == ON_METRICS;
-        struct http_listener l = {
-            .fd = fd_steal(&t->fds[i]),
-            .body_max = LIMITS[i].body_max,
-            .reply_max = LIMITS[i].reply_max,
-            .connections_max = connections_of(i),
-            .per_address_max = LIMITS[i].per_address_max,
-            .requests_per_second_per_address = LIMITS[i].requests_per_second,
-            /* Strangers must not cost the hosts their leases. */
-            .urgent = LIMITS[i].listener == ON_HOSTS || LIMITS[i].listener == ON_ADMIN,
-            .handler = route_answer,
-            .context = &t->contexts[i]
-        };
-
-        if (l.fd < 0)
-            continue;
-        t->contexts[i] = (struct route_context){ .service = &t->service,
-                                                 .listener = LIMITS[i].listener,
-                                                 .broken = broken };
-        if (!plain)
-            l.tls = LIMITS[i].listener == ON_HOSTS ? t->cert.hosts : t->cert.plain;
-        if (http_server_listen(t->server, &l, err) < 0)
-            return -1;
-    }
-    return 0;
+    return listeners_serve(&t->listeners, t->server, &t->service, &t->cert, broken, err);
 }
 
 /* ---- events ---- */
@@ -515,8 +420,7 @@ tokend_new(const struct tokend_conf *conf, struct tokend **ret, struct error *er
         return error_set(err, ERROR_SYSTEM, "no memory");
     t->conf = conf;
     t->lock = -1;
-    for (int i = 0; i < LISTENERS; i++)
-        t->fds[i] = -1;
+    listeners_init(&t->listeners);
     if (prepare_process(t, &signer_fd, err) < 0 || make_loop(t, err) < 0 ||
         start_service(t, signer_fd, err) < 0)
         return -1;
@@ -527,18 +431,19 @@ tokend_new(const struct tokend_conf *conf, struct tokend **ret, struct error *er
 static void
 say_ready(const struct tokend *t, int ready_fd)
 {
+    const char(*at)[64] = t->listeners.addresses;
     char line[500];
     int n = snprintf(
         line, sizeof line,
         "{\"public\":\"%s\",\"hosts\":\"%s\",\"guests\":\"%s\",\"admin\":\"%s\",\"metrics\":\"%s\"}",
-        t->addresses[0], t->addresses[1], t->addresses[2], t->addresses[3], t->addresses[4]);
+        at[LISTEN_PUBLIC], at[LISTEN_HOSTS], at[LISTEN_GUESTS], at[LISTEN_ADMIN], at[LISTEN_METRICS]);
     struct error ignored;
 
     if (ready_fd >= 0 && n > 0 && (size_t)n < sizeof line)
         (void)fd_write_all(ready_fd, line, (size_t)n, &ignored);
     process_ready(ready_fd);
     log_notice("event=ready issuer=%s public=%s hosts=%s guests=%s", t->conf->issuer,
-               t->addresses[0], t->addresses[1], t->addresses[2]);
+               at[LISTEN_PUBLIC], at[LISTEN_HOSTS], at[LISTEN_GUESTS]);
 }
 
 int
@@ -593,8 +498,7 @@ tokend_free(struct tokend *t)
     end_signer(t);
     service_clear(&t->service);
     store_close(t->service.store);
-    for (int i = 0; i < LISTENERS; i++)
-        fd_close(t->fds[i]);
+    listeners_close(&t->listeners);
     fd_close(t->lock);
     free(t);
 }
