@@ -24,6 +24,9 @@
 enum {
     LINGER_MS = 1000,  /* for the peer to read our last answer before it sees a reset */
     REPLY_ROOM = 4096, /* our own part of an answer's head */
+    /* While the server drains: */
+    LAST_MS = 250,   /* a request that crosses the end of an open connection is still answered, */
+    FIRST_MS = 1000, /* and the one for which somebody has just connected */
 };
 
 #define PROOF_EXPORTER "EXPORTER-virtid-proof"
@@ -83,12 +86,15 @@ arm(struct http_connection *c, unsigned ms)
 void
 http_connection_free(struct http_connection *c)
 {
+    struct http_server *server;
+
     if (!c)
         return;
+    server = c->on->server;
     if (c->prev)
         c->prev->next = c->next;
-    else if (c->on->server->connections == c)
-        c->on->server->connections = c->next;
+    else if (server->connections == c)
+        server->connections = c->next;
     if (c->next)
         c->next->prev = c->prev;
     if (c->bev)
@@ -99,6 +105,24 @@ http_connection_free(struct http_connection *c)
     c->on->n_connections--;
     free(c->client_cert);
     free(c);
+    http_server_look_drained(server);
+}
+
+static void
+drain_one(struct http_connection *c)
+{
+    if (c->state == STATE_IDLE)
+        arm(c, LAST_MS);
+    else if (c->state == STATE_HANDSHAKE ||
+             (c->state == STATE_HEAD && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0))
+        arm(c, FIRST_MS);
+}
+
+void
+http_connections_drain(struct http_server *server)
+{
+    for (struct http_connection *c = server->connections; c; c = c->next)
+        drain_one(c);
 }
 
 /* The answer is out.  Close so that the peer can read it: close_notify, FIN, then wait
@@ -135,6 +159,8 @@ answer(struct http_connection *c, int status, const char *content_type,
     char lines[640], date[64];
     const char *end;
 
+    if (c->on->server->draining)
+        c->keep_alive = false;
     http_date(date, sizeof date);
     (void)snprintf(lines, sizeof lines, "%s%s", date, headers);
     http_print_response(&out, status, content_type, lines, c->keep_alive, body, len);
@@ -168,6 +194,7 @@ request_run(struct http_job *job)
     struct request_job *r = (struct request_job *)(void *)job;
 
     r->reply.park_ms = 0;
+    r->request.draining = r->connection->on->server->draining;
     r->handler(r->context, &r->request, &r->reply);
     r->request.again = true;
     if (r->reply.status == 0)
@@ -379,7 +406,7 @@ on_event(struct bufferevent *bev, short what, void *arg)
         return;
     }
     c->state = STATE_HEAD;
-    arm(c, c->on->server->deadline.head_ms);
+    arm(c, c->on->server->draining ? FIRST_MS : c->on->server->deadline.head_ms);
 }
 
 static void

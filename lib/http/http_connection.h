@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -35,10 +36,19 @@ struct http_server {
     struct http_listening *listening;
     struct http_connection *connections;
     struct http_message scratch; /* the request being parsed; copied for the worker */
+    atomic_bool draining;        /* the worker reads it, too */
+    void (*drained)(void *);     /* once; NULL behind that */
+    void *drained_context;
+    struct event *bound;
 };
+
+/* Of http_server.c: it drains, and the last connection is gone? */
+void http_server_look_drained(struct http_server *server);
 
 /* Takes `fd`; closes it when there is no room. */
 void http_connection_open(struct http_listening *on, int take_fd,
                           const struct sockaddr *address);
+/* The connections that have no request: no more than one that may be on its way. */
+void http_connections_drain(struct http_server *server);
 /* Not while the worker has a request of it. */
 void http_connection_free(struct http_connection *c);

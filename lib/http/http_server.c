@@ -61,6 +61,7 @@ http_server_free(struct http_server *server)
 {
     if (!server)
         return;
+    server->drained = NULL;
     for (struct http_listening *on = server->listening; on; on = on->next) {
         if (on->accepting)
             evconnlistener_disable(on->accepting);
@@ -74,6 +75,8 @@ http_server_free(struct http_server *server)
         server->listening = on->next;
         listening_free(on);
     }
+    if (server->bound)
+        event_free(server->bound);
     free(server);
 }
 
@@ -143,6 +146,77 @@ http_server_listen(struct http_server *server, const struct http_listener *liste
     on->next = server->listening;
     server->listening = on;
     return 0;
+}
+
+/* Who is connected already, but was not yet let in, has come before the end. */
+static void
+accept_last(struct http_listening *on)
+{
+    struct sockaddr_storage address;
+
+    for (int i = 0; i < BACKLOG; i++) {
+        socklen_t len = sizeof address;
+        int fd = accept4(on->option.fd, (struct sockaddr *)&address, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+            return;
+        http_connection_open(on, fd, (struct sockaddr *)&address);
+    }
+}
+
+static void
+stop_listening(struct http_listening *on)
+{
+    if (!on->accepting)
+        return;
+    accept_last(on);
+    event_del(on->pause);
+    evconnlistener_free(on->accepting); /* with its descriptor */
+    on->accepting = NULL;
+    on->option.fd = -1;
+}
+
+static void
+say_drained(struct http_server *server)
+{
+    void (*drained)(void *) = server->drained;
+
+    server->drained = NULL;
+    if (drained)
+        drained(server->drained_context);
+}
+
+void
+http_server_look_drained(struct http_server *server)
+{
+    if (server->draining && !server->connections)
+        say_drained(server);
+}
+
+static void
+on_bound(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    say_drained(arg);
+}
+
+void
+http_server_drain(struct http_server *server, unsigned bound_ms, void (*drained)(void *context), void *context)
+{
+    struct timeval bound = { .tv_sec = bound_ms / 1000, .tv_usec = bound_ms % 1000 * 1000 };
+
+    for (struct http_listening *on = server->listening; on; on = on->next)
+        stop_listening(on);
+    server->draining = true;
+    http_worker_drain(server->worker);
+    http_connections_drain(server);
+    server->drained = drained;
+    server->drained_context = context;
+    server->bound = event_new(server->base, -1, 0, on_bound, server);
+    if (!server->bound || event_add(server->bound, &bound) < 0)
+        say_drained(server);
+    http_server_look_drained(server);
 }
 
 void
@@ -229,55 +303,85 @@ split_address(const char *address, char ret_host[static 64], char ret_port[stati
     return 0;
 }
 
-static bool
-is_wildcard(int fd)
+static int
+read_address(const char *address, struct addrinfo **ret, struct error *err)
 {
-    struct sockaddr_in6 any = { .sin6_family = AF_UNSPEC };
-    struct sockaddr_in four;
-    socklen_t len = sizeof any;
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                              .ai_socktype = SOCK_STREAM };
+    char host[64], port[8];
+    int rc;
 
-    if (getsockname(fd, (struct sockaddr *)&any, &len) < 0)
-        return true;
-    memcpy(&four, &any, sizeof four);
-    if (any.sin6_family == AF_INET)
+    if (split_address(address, host, port, err) < 0)
+        return -1;
+    rc = getaddrinfo(host, port, &hints, ret);
+    if (rc != 0)
+        return error_set(err, ERROR_INPUT, "listen address \"%s\": %s", address,
+                         gai_strerror(rc));
+    return 0;
+}
+
+static bool
+is_wildcard(const struct addrinfo *found)
+{
+    struct sockaddr_in6 any;
+    struct sockaddr_in four;
+
+    if (found->ai_family == AF_INET) {
+        memcpy(&four, found->ai_addr, sizeof four);
         return four.sin_addr.s_addr == htonl(INADDR_ANY);
+    }
+    memcpy(&any, found->ai_addr, sizeof any);
     memcpy(&four.sin_addr, &any.sin6_addr.s6_addr[12], sizeof four.sin_addr);
     return IN6_IS_ADDR_UNSPECIFIED(&any.sin6_addr) ||
            (IN6_IS_ADDR_V4MAPPED(&any.sin6_addr) && four.sin_addr.s_addr == htonl(INADDR_ANY));
 }
 
 int
+http_metrics_check(const char *address, struct error *err)
+{
+    struct addrinfo *found;
+    bool every;
+
+    if (read_address(address, &found, err) < 0)
+        return error_wrap(err, "metrics");
+    every = is_wildcard(found);
+    freeaddrinfo(found);
+    if (!every)
+        return 0;
+    return error_set(err, ERROR_INPUT,
+                     "metrics: \"%s\" is every address of this machine, also those that guests reach: name one, "
+                     "as 127.0.0.1:PORT",
+                     address);
+}
+
+int
 http_metrics_listen(const char *address, int *ret_fd, struct error *err)
 {
-    CLEANUP(fd_close) int fd = -1;
+    if (http_metrics_check(address, err) < 0)
+        return -1;
+    return http_tcp_listen(address, ret_fd, err) < 0 ? error_wrap(err, "metrics") : 0;
+}
 
-    if (http_tcp_listen(address, &fd, err) < 0)
-        return error_wrap(err, "metrics");
-    if (is_wildcard(fd))
-        return error_set(err, ERROR_INPUT,
-                         "metrics: \"%s\" is every address of this machine, also those that guests reach: name one, "
-                         "as 127.0.0.1:PORT",
-                         address);
-    *ret_fd = fd_steal(&fd);
+int
+http_address_check(const char *address, struct error *err)
+{
+    struct addrinfo *found;
+
+    if (read_address(address, &found, err) < 0)
+        return -1;
+    freeaddrinfo(found);
     return 0;
 }
 
 int
 http_tcp_listen(const char *address, int *ret_fd, struct error *err)
 {
-    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-                              .ai_socktype = SOCK_STREAM };
     CLEANUP(fd_close) int fd = -1;
     struct addrinfo *found;
-    char host[64], port[8];
-    int rc, yes = 1;
+    int rc = 0, yes = 1;
 
-    if (split_address(address, host, port, err) < 0)
+    if (read_address(address, &found, err) < 0)
         return -1;
-    rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0)
-        return error_set(err, ERROR_INPUT, "listen address \"%s\": %s", address,
-                         gai_strerror(rc));
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
         bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)

@@ -37,6 +37,7 @@ struct http_request {
     gid_t gid;
     int64_t came_ms;                 /* clock_monotonic_ms() when it was whole */
     bool again;                      /* it was parked: the handler has seen it before */
+    bool draining;                   /* the server is about to end: what can be answered now is not parked */
 };
 
 struct http_reply {
@@ -77,6 +78,12 @@ int http_server_new(struct event_base *base, struct http_server **ret, struct er
 /* Stops accepting, waits for the worker, closes all. */
 void http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free);
+/*
+ * The way out: nobody new is let in, connections are closed behind the answer that they wait for, requests that are
+ * parked are given to their handlers once more.  An open connection without a request has a quarter of a second for one
+ * that is on its way.  `drained` is called once, on the loop: when no connection is left, or after `bound_ms`.
+ */
+void http_server_drain(struct http_server *server, unsigned bound_ms, void (*drained)(void *context), void *context);
 int http_server_listen(struct http_server *server, const struct http_listener *listener,
                        struct error *err);
 /* For connections from here on (tests). */
@@ -93,10 +100,13 @@ int http_server_post(struct http_server *server, void (*job)(void *), void *cont
 /* Call the handlers of the requests that were parked with this key again. From any thread. */
 void http_server_wake(struct http_server *server, const char *key);
 
+/* Is it one that http_tcp_listen() takes?  ERROR_INPUT. */
+int http_address_check(const char *address, struct error *err);
 /* TCP listener "ADDRESS:PORT" or "[ADDRESS]:PORT" ("127.0.0.1:0": any free port); non-blocking. */
 int http_tcp_listen(const char *address, int *ret_fd, struct error *err);
 /*
  * The same for plain HTTP without authentication: of one address of this machine, not of all of them, among which
  * are those that guests reach. ERROR_INPUT.
  */
+int http_metrics_check(const char *address, struct error *err);
 int http_metrics_listen(const char *address, int *ret_fd, struct error *err);

@@ -30,7 +30,7 @@ struct queue {
 
 struct http_worker {
     pthread_t thread;
-    bool started, stop;
+    bool started, stop, draining;
     pthread_mutex_t lock; /* all below */
     pthread_cond_t more;
     struct queue urgent, waiting, finished;
@@ -93,6 +93,11 @@ park(struct http_worker *w, struct http_job *job)
 
     if (job->park_ms == 0 || w->parked.len == PARKED_MAX)
         return false;
+    if (w->draining && !job->told) {
+        job->told = true;
+        queue_put(&w->woken, job);
+        return true;
+    }
     job->until_ms = clock_monotonic_ms() + job->park_ms;
     while (*at && (*at)->until_ms <= job->until_ms)
         at = &(*at)->next;
@@ -255,6 +260,19 @@ http_worker_add(struct http_worker *w, struct http_job *job)
     }
     pthread_mutex_unlock(&w->lock);
     return taken;
+}
+
+void
+http_worker_drain(struct http_worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->draining = true;
+    for (struct http_job *job; (job = queue_take(&w->parked)) != NULL;) {
+        job->told = true;
+        queue_put(&w->woken, job);
+    }
+    pthread_cond_signal(&w->more);
+    pthread_mutex_unlock(&w->lock);
 }
 
 void

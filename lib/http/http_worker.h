@@ -24,7 +24,8 @@ struct http_job {
     bool urgent;                        /* first, and not shed for what is not */
     unsigned park_ms;                   /* set by run(): run me again after so long, or when woken */
     const char *park_key;               /* by this name; valid as long as it is parked */
-    int64_t until_ms;                   /* the worker's own, as is next */
+    int64_t until_ms;                   /* the worker's own, as are the next two */
+    bool told;
     struct http_job *next;
 };
 
@@ -35,5 +36,8 @@ DEFINE_CLEANUP(struct http_worker *, http_worker_free);
 
 /* From any thread. False: its queue is full; the job stays the caller's. */
 bool http_worker_add(struct http_worker *worker, struct http_job *job);
+/* Run each parked job again, now, and each that is parked from here on once more at once: its run() can see that it is
+ * the end.  From any thread. */
+void http_worker_drain(struct http_worker *worker);
 /* Run the parked jobs of this key again, now. From any thread. */
 void http_worker_wake(struct http_worker *worker, const char *key);

@@ -28,14 +28,15 @@ struct fixture {
     struct ssl_ctx_st *tls;
     char folder[64], path[80], small[80];
     unsigned port;
-    int quit[2]; /* written to: the loop ends */
+    int quit[2]; /* "q" written to: the loop ends; "d": the server drains */
     struct event_base *base;
     struct event *on_quit;
     struct http_server *server;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t change;
-    bool hold, posted;
+    bool hold, posted, drained;
+    unsigned bound_ms;
     unsigned served, parked;
 };
 
@@ -182,11 +183,28 @@ handle(void *context, const struct http_request *request, struct http_reply *rep
 }
 
 static void
-quit(evutil_socket_t fd, short what, void *base)
+note_drained(void *context)
 {
-    (void)fd;
+    struct fixture *f = context;
+
+    pthread_mutex_lock(&f->lock);
+    f->drained = true;
+    pthread_cond_broadcast(&f->change);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void
+quit(evutil_socket_t fd, short what, void *arg)
+{
+    struct fixture *f = arg;
+    char word = 'q';
+
     (void)what;
-    event_base_loopbreak(base);
+    assert(read(fd, &word, 1) == 1);
+    if (word == 'q')
+        event_base_loopbreak(f->base);
+    else
+        http_server_drain(f->server, f->bound_ms, note_drained, f);
 }
 
 static void *
@@ -258,7 +276,7 @@ fixture_start(void)
     must(pipe(f->quit), &err);
     f->base = event_base_new();
     assert(f->base);
-    f->on_quit = event_new(f->base, f->quit[0], EV_READ, quit, f->base);
+    f->on_quit = event_new(f->base, f->quit[0], EV_READ | EV_PERSIST, quit, f);
     assert(f->on_quit && event_add(f->on_quit, NULL) == 0);
     must(http_server_new(f->base, &f->server, &err), &err);
     http_server_deadlines(f->server, &deadlines);
@@ -330,6 +348,22 @@ note_posted(void *context)
     pthread_mutex_lock(&f->lock);
     f->posted = true;
     pthread_cond_broadcast(&f->change);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void
+fixture_drain(struct fixture *f, unsigned bound_ms)
+{
+    f->bound_ms = bound_ms;
+    assert(write(f->quit[1], "d", 1) == 1);
+}
+
+void
+fixture_wait_drained(struct fixture *f)
+{
+    pthread_mutex_lock(&f->lock);
+    while (!f->drained)
+        pthread_cond_wait(&f->change, &f->lock);
     pthread_mutex_unlock(&f->lock);
 }
 

@@ -33,6 +33,8 @@ const char *fixture_unix_path(const struct fixture *f);
 unsigned fixture_port(const struct fixture *f);
 unsigned fixture_served(struct fixture *f);      /* requests that a handler has seen */
 void fixture_hold(struct fixture *f, bool hold); /* the next handler waits while held */
+void fixture_drain(struct fixture *f, unsigned bound_ms); /* the server begins to; fixture_stop() as always */
+void fixture_wait_drained(struct fixture *f);
 bool fixture_post_and_wait(struct fixture *f);   /* a job ran on the worker */
 
 int fixture_connect_unix(const struct fixture *f);
