@@ -211,6 +211,55 @@ conf_read(const char *path, const struct conf_key *keys, bool may_be_missing,
     return 0;
 }
 
+static void
+swap(struct conf *a, struct conf *b, int at)
+{
+    char *value = a->values[at], *list = a->lists[at], *items[CONF_ITEMS_MAX + 1];
+
+    memcpy(items, a->items[at], sizeof items);
+    a->values[at] = b->values[at];
+    a->lists[at] = b->lists[at];
+    memcpy(a->items[at], b->items[at], sizeof items);
+    b->values[at] = value;
+    b->lists[at] = list;
+    memcpy(b->items[at], items, sizeof items);
+}
+
+static bool
+is_live(const char *const *live, const char *name)
+{
+    while (*live && strcmp(*live, name) != 0)
+        live++;
+    return *live != NULL;
+}
+
+static void
+add_name(char list[static CONF_NAMES_MAX], const char *name)
+{
+    size_t len = strlen(list);
+
+    snprintf(list + len, CONF_NAMES_MAX - len, "%s%s", len > 0 ? "," : "", name);
+}
+
+void
+conf_take_over(struct conf *running, struct conf *fresh, const char *const *live, struct conf_changes *ret)
+{
+    assert(running->keys == fresh->keys);
+    for (const char *const *name = live; *name; name++)
+        assert(find_key(running, *name) >= 0);
+    *ret = (struct conf_changes){ .taken = "" };
+    for (int i = 0; running->keys[i].name; i++) {
+        const char *name = running->keys[i].name;
+        bool takes = is_live(live, name);
+
+        if (strcmp(running->values[i], fresh->values[i]) == 0)
+            continue;
+        add_name(takes ? ret->taken : ret->waiting, name);
+        if (takes)
+            swap(running, fresh, i);
+    }
+}
+
 void
 conf_free(struct conf *conf)
 {

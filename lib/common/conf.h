@@ -39,6 +39,18 @@ typedef int conf_take(void *context, const char *section, const char *name, cons
  */
 int conf_each(const char *path, bool may_be_missing, conf_take *take, void *context, struct error *err);
 
+/* Names of settings, separated by commas; "" none. */
+enum { CONF_NAMES_MAX = 2048 };
+struct conf_changes {
+    char taken[CONF_NAMES_MAX], waiting[CONF_NAMES_MAX];
+};
+/*
+ * `fresh` and `running` were read with the same keys.  Values of `fresh` that differ and that `live` names (ends with
+ * NULL) change places with `running`'s: *ret's taken.  Other values that differ are `waiting`: texts that somebody
+ * borrowed stay where they are.
+ */
+void conf_take_over(struct conf *running, struct conf *fresh, const char *const *live, struct conf_changes *ret);
+
 void conf_free(struct conf *conf);
 DEFINE_CLEANUP(struct conf *, conf_free);
 

@@ -125,6 +125,41 @@ missing_file_is_allowed_only_where_that_is_said(void **state)
     assert_string_equal(conf_text(conf, "a.b"), "c");
 }
 
+/* A text that somebody has borrowed stays where it is, unless it is one of those that are taken. */
+static void
+what_may_change_is_taken_and_what_may_not_is_named(void **state)
+{
+    static const char *const live[] = { "service.names", "listen.limit", NULL };
+    CLEANUP(conf_free) struct conf *running = NULL;
+    CLEANUP(conf_free) struct conf *fresh = NULL;
+    struct conf_changes changes;
+    const char *name;
+    struct error err;
+
+    (void)state;
+    put(path, "[service]\nname = one\n");
+    assert_int_equal(conf_read(path, keys, false, &running, &err), 0);
+    name = conf_text(running, "service.name");
+    put(path, "[service]\nname = two\nnames = a b c\ntest = yes\n[listen]\nlimit = 6\n");
+    assert_int_equal(conf_read(path, keys, false, &fresh, &err), 0);
+    conf_take_over(running, fresh, live, &changes);
+    assert_string_equal(changes.taken, "service.names,listen.limit");
+    assert_string_equal(changes.waiting, "service.name,service.test");
+    assert_int_equal(conf_int(running, "listen.limit"), 6);
+    assert_string_equal(conf_item(running, "service.names", 2), "c");
+    assert_false(conf_bool(running, "service.test"));
+    assert_ptr_equal(conf_text(running, "service.name"), name);
+    assert_string_equal(name, "one");
+    conf_free(fresh);
+    fresh = NULL;
+    assert_string_equal(conf_item(running, "service.names", 0), "a");
+
+    assert_int_equal(conf_read(path, keys, false, &fresh, &err), 0);
+    conf_take_over(running, fresh, live, &changes);
+    assert_string_equal(changes.taken, "");
+    assert_string_equal(changes.waiting, "service.name,service.test"); /* as long as that is so */
+}
+
 int
 main(void)
 {
@@ -133,6 +168,7 @@ main(void)
         cmocka_unit_test(drop_in_replaces_the_file),
         cmocka_unit_test(mistakes_are_named_with_file_and_line),
         cmocka_unit_test(missing_file_is_allowed_only_where_that_is_said),
+        cmocka_unit_test(what_may_change_is_taken_and_what_may_not_is_named),
     };
 
     return cmocka_run_group_tests_name("conf", tests, set_up, tear_down);
