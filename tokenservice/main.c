@@ -14,6 +14,7 @@
 #include "lib/common/json.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
+#include "lib/common/reload.h"
 #include "tokenservice/tokend.h"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
@@ -124,6 +125,7 @@ main(int argc, char **argv)
     int status;
 
     process_harden();
+    reload_hold();
     json_watch_memory();
     status = read_options(argc, argv, &options);
     if (status >= 0)

@@ -25,6 +25,7 @@
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
+#include "lib/common/reload.h"
 #include "lib/http/http_server.h"
 #include "tokenservice/api/signing_keys.h"
 #include "tokenservice/listeners.h"
@@ -36,23 +37,32 @@
 
 enum {
     SIGNER_END_MS = 3000,
+    DRAIN_MS = 5000, /* virtid-tokend(8) says it */
     LOOK_AT_CLOCK_SECONDS = 5, /* is the server certificate's day over, or a key's? */
     RENEW_AGAIN_MS = 60 * 1000,
 };
 
+/* What of the configuration the worker uses, and can be changed under it. */
+struct live {
+    bool enrol_placed;
+    char hosts_advertised[ADVERTISED_MAX + 1], guests[MINT_GUESTS_MAX + 1];
+};
+
 struct tokend {
-    const struct tokend_conf *conf;
+    struct tokend_conf *conf;
+    char guests_of_bundle[MINT_GUESTS_MAX + 1];
+    _Atomic(struct live *) next_live; /* made by the loop, taken by the worker */
     pid_t signer;
     int lock;
     struct listeners listeners;
     struct service service;
     struct event_base *base;
-    struct event *on_term, *on_int, *on_child, *on_look, *on_renewed;
+    struct event *on_term, *on_int, *on_hup, *on_child, *on_look, *on_renewed;
     struct http_server *server;
     struct server_cert cert,
         next_cert; /* next: made by the worker, put in by the loop */
     atomic_bool looking; /* at the keys that sign tokens: the worker is asked once at a time */
-    bool renewing;
+    bool renewing, draining;
     int64_t no_renewal_before_ms;
     struct error end;
     bool failed;
@@ -158,39 +168,56 @@ prepare_process(struct tokend *t, int *ret_signer, struct error *err)
 /* ---- as the service's user ---- */
 
 static int
-check_signer(const struct tokend *t, struct error *err)
+check_signer(const struct tokend *t, const struct tokend_conf *conf, struct error *err)
 {
     const struct mint_info *info = &t->service.info;
 
-    if (strcmp(info->issuer, t->conf->issuer) != 0 ||
-        strcmp(info->trust_domain, t->conf->trust_domain) != 0)
+    if (strcmp(info->issuer, conf->issuer) != 0 ||
+        strcmp(info->trust_domain, conf->trust_domain) != 0)
         return error_set(
             err, ERROR_INPUT,
             "the signer's keys are of %s, %s; tokend.conf says %s, %s: give the "
             "key_dir of this trust domain",
-            info->trust_domain, info->issuer, t->conf->trust_domain, t->conf->issuer);
-    if (info->test != t->conf->test)
+            info->trust_domain, info->issuer, conf->trust_domain, conf->issuer);
+    if (info->test != conf->test)
         return error_set(err, ERROR_INPUT,
                          "[service] test: the signer's keys were made %s --test",
                          info->test ? "with" : "without");
     return 0;
 }
 
-static void
-advertise(struct tokend *t)
+static struct live *
+read_live(const struct tokend *t, const struct tokend_conf *c)
 {
-    struct service *s = &t->service;
     const char *port = strrchr(t->listeners.addresses[LISTEN_HOSTS], ':');
+    struct live *live = calloc(1, sizeof *live);
 
-    if (t->conf->hosts_advertised[0])
-        snprintf(s->hosts_advertised, sizeof s->hosts_advertised, "%s",
-                 t->conf->hosts_advertised);
+    if (!live)
+        return NULL;
+    live->enrol_placed = c->enrol_placed;
+    if (c->hosts_advertised[0])
+        snprintf(live->hosts_advertised, sizeof live->hosts_advertised, "%s", c->hosts_advertised);
     else
-        snprintf(s->hosts_advertised, sizeof s->hosts_advertised, "%.200s%s",
-                 t->conf->first_name, port ? port : "");
-    if (t->conf->guests_advertised[0])
-        snprintf(s->info.guests, sizeof s->info.guests, "%s",
-                 t->conf->guests_advertised);
+        snprintf(live->hosts_advertised, sizeof live->hosts_advertised, "%.200s%s", c->first_name, port ? port : "");
+    snprintf(live->guests, sizeof live->guests, "%s",
+             c->guests_advertised[0] ? c->guests_advertised : t->guests_of_bundle);
+    return live;
+}
+
+/* On the worker; before there is one, at the start. */
+static void
+take_live(void *arg)
+{
+    struct tokend *t = arg;
+    struct service *s = &t->service;
+    struct live *live = atomic_exchange(&t->next_live, NULL);
+
+    if (!live)
+        return;
+    s->enrol_placed = live->enrol_placed;
+    memcpy(s->hosts_advertised, live->hosts_advertised, sizeof s->hosts_advertised);
+    memcpy(s->info.guests, live->guests, sizeof s->info.guests);
+    free(live);
 }
 
 static int
@@ -202,15 +229,18 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     s->clock_ms = clock_realtime_ms;
     s->process_started_ms = clock_realtime_ms();
     s->state_dir = t->conf->state_dir;
-    s->enrol_placed = t->conf->enrol_placed;
     s->accept_clock = t->conf->accept_clock;
     s->begin_recovery = t->conf->recovery;
     snprintf(path, sizeof path, "%s/" DATABASE, t->conf->state_dir);
     if (mint_new(signer_fd, &s->mint, err) < 0 ||
         store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||
-        check_signer(t, err) < 0)
+        check_signer(t, t->conf, err) < 0)
         return -1;
-    advertise(t);
+    memcpy(t->guests_of_bundle, s->info.guests, sizeof t->guests_of_bundle);
+    t->next_live = read_live(t, t->conf);
+    if (!t->next_live)
+        return error_sys(err, ENOMEM, "configuration");
+    take_live(t);
     if (server_cert_make(s->mint, &s->info, &t->cert, err) < 0)
         return -1;
     s->server_cert_ends = t->cert.ends;
@@ -274,6 +304,48 @@ stop(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+drained(void *arg)
+{
+    stop(-1, 0, arg);
+}
+
+static void
+on_end(evutil_socket_t number, short what, void *arg)
+{
+    struct tokend *t = arg;
+
+    if (t->draining) {
+        stop(number, what, arg);
+        return;
+    }
+    t->draining = true;
+    log_info("event=draining");
+    http_server_drain(t->server, DRAIN_MS, drained, t);
+}
+
+/* A new configuration that a start would refuse is refused as a whole. */
+static void
+reload(evutil_socket_t number, short what, void *arg)
+{
+    CLEANUP(tokend_conf_clear) struct tokend_conf fresh = { .file = NULL };
+    struct tokend *t = arg;
+    struct live *live = NULL;
+    struct error err = { 0 };
+
+    (void)number;
+    (void)what;
+    if (tokend_conf_read(t->conf->path, &fresh, &err) < 0 ||
+        (strcmp(fresh.key_dir, t->conf->key_dir) == 0 && check_signer(t, &fresh, &err) < 0) ||
+        (!(live = read_live(t, &fresh)) && error_sys(&err, ENOMEM, "configuration") < 0)) {
+        reload_refused(&err);
+        return;
+    }
+    tokend_conf_take(t->conf, &fresh);
+    free(atomic_exchange(&t->next_live, live));
+    (void)http_server_post(t->server, take_live, t, &err);
+}
+
+static void
 child_ended(evutil_socket_t fd, short what, void *arg)
 {
     struct tokend *t = arg;
@@ -311,6 +383,7 @@ look_at_keys(void *arg)
     struct tokend *t = arg;
     struct error err = { 0 };
 
+    take_live(t); /* that the queue was too full for */
     if (signing_keys_look(&t->service, &err) < 0) {
         log_error(&err, "keys that sign tokens");
         if (store_failed(t->service.store))
@@ -395,9 +468,11 @@ make_loop(struct tokend *t, struct error *err)
     t->base = event_base_new();
     if (!t->base)
         return error_set(err, ERROR_SYSTEM, "event loop: no memory");
-    if (add_event(&t->on_term, t->base, SIGTERM, EV_SIGNAL | EV_PERSIST, stop, t, NULL,
+    if (add_event(&t->on_term, t->base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_end, t, NULL,
                   err) < 0 ||
-        add_event(&t->on_int, t->base, SIGINT, EV_SIGNAL | EV_PERSIST, stop, t, NULL,
+        add_event(&t->on_int, t->base, SIGINT, EV_SIGNAL | EV_PERSIST, on_end, t, NULL,
+                  err) < 0 ||
+        add_event(&t->on_hup, t->base, SIGHUP, EV_SIGNAL | EV_PERSIST, reload, t, NULL,
                   err) < 0 ||
         add_event(&t->on_child, t->base, SIGCHLD, EV_SIGNAL | EV_PERSIST, child_ended,
                   t, NULL, err) < 0 ||
@@ -411,7 +486,7 @@ make_loop(struct tokend *t, struct error *err)
 /* ---- life ---- */
 
 int
-tokend_new(const struct tokend_conf *conf, struct tokend **ret, struct error *err)
+tokend_new(struct tokend_conf *conf, struct tokend **ret, struct error *err)
 {
     CLEANUP(tokend_free) struct tokend *t = calloc(1, sizeof *t);
     int signer_fd;
@@ -452,6 +527,7 @@ tokend_run(struct tokend *t, int ready_fd, struct error *err)
     if (serve(t, err) < 0)
         return -1;
     say_ready(t, ready_fd);
+    reload_let();
     if (event_base_dispatch(t->base) < 0)
         return error_set(err, ERROR_SYSTEM, "event loop failed");
     if (!t->failed)
@@ -475,8 +551,7 @@ end_signer(struct tokend *t)
 static void
 free_events(struct tokend *t)
 {
-    struct event *events[] = { t->on_term, t->on_int, t->on_child, t->on_look,
-                               t->on_renewed };
+    struct event *events[] = { t->on_term, t->on_int, t->on_hup, t->on_child, t->on_look, t->on_renewed };
 
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i])
@@ -499,6 +574,7 @@ tokend_free(struct tokend *t)
     service_clear(&t->service);
     store_close(t->service.store);
     listeners_close(&t->listeners);
+    free(t->next_live);
     fd_close(t->lock);
     free(t);
 }

@@ -10,6 +10,7 @@
 
 struct tokend_conf {
     struct conf *file;
+    const char *path;             /* of the file; the caller's */
     /* borrowed from `file`: */
     const char *trust_domain, *issuer;
     const char *state_dir, *key_dir, *signer_program;
@@ -28,5 +29,7 @@ struct tokend_conf {
 
 /* ERROR_INPUT names file, line and key. */
 int tokend_conf_read(const char *path, struct tokend_conf *ret, struct error *err);
+/* What `fresh`, read from the same file, says of the settings that can be changed while it runs; it is cleared. */
+void tokend_conf_take(struct tokend_conf *running, struct tokend_conf *fresh);
 void tokend_conf_clear(struct tokend_conf *conf);
 #define tokend_conf_clear_at tokend_conf_clear

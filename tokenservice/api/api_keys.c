@@ -92,6 +92,8 @@ api_ready(struct service *s, struct api_call *call, struct error *err)
 {
     if (service_health(s, err) < 0 || service_check_clock(s, call->now_ms, err) < 0)
         return -1;
+    if (call->request->draining)
+        return error_problem(err, ERROR_BUSY, "unavailable", "it ends");
     if (service_in_grace(s, call->now_ms, NULL))
         return error_problem(err, ERROR_BUSY, "grace",
                              "waiting for the hosts' reports");

@@ -508,7 +508,7 @@ api_pull(struct service *s, struct api_call *call, struct error *err)
         return error_problem(err, ERROR_INPUT, "bad-request", "?after=NUMBER");
     after = strtoull(text, NULL, 10);
     pulls_wanted(s->pulls, call->host.name, after, wanted);
-    if (wanted->n == 0 && waited < PULL_POLL_MS) {
+    if (wanted->n == 0 && waited < PULL_POLL_MS && !call->request->draining) {
         park(call, "pull", (unsigned)(PULL_POLL_MS - waited));
         return 0;
     }

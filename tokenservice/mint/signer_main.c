@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,6 +279,10 @@ serve(const struct options *o, struct error *err)
     CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
     bool end = false;
 
+    /* systemd and terminals tell all processes of a service at once; we end behind tokend, which still answers. */
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
     if (check_socket(o->fd, err) < 0 || lock_folder(o->domain.key_dir, err) < 0 ||
         signer_keys_load(o->domain.key_dir, &keys, err) < 0 ||
         signer_warm_up(keys, clock_realtime_ms() / 1000, err) < 0)
