@@ -229,6 +229,15 @@ hookd_new(struct event_base *base, const char *path, const struct hookd_owner *o
     return 0;
 }
 
+unsigned
+hookd_drain(struct hookd *hookd)
+{
+    if (hookd->listener)
+        evconnlistener_free(hookd->listener);
+    hookd->listener = NULL;
+    return hookd->n_calls;
+}
+
 void
 hookd_free(struct hookd *hookd)
 {

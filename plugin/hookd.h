@@ -27,6 +27,8 @@ struct hookd_owner {
 /* Listen on `path` (0600). The peer must be uid 0, or our own. */
 int hookd_new(struct event_base *base, const char *path, const struct hookd_owner *owner,
               struct hookd **ret, struct error *err);
+/* Nobody new is let in; how many still wait for an answer. */
+unsigned hookd_drain(struct hookd *hookd);
 void hookd_free(struct hookd *hookd);
 DEFINE_CLEANUP(struct hookd *, hookd_free);
 

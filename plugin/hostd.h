@@ -24,6 +24,7 @@
 
 struct event;
 struct event_base;
+struct hostd_conf;
 struct arrival;
 struct no_channel;
 struct observed;
@@ -131,6 +132,7 @@ struct hook_state {
 
 struct hostd {
     struct hostd_settings settings;
+    struct hostd_conf *conf;           /* of which they are */
     struct event_base *base;
     struct mailbox *mailbox;
     struct journal *journal;
@@ -155,6 +157,9 @@ struct hostd {
     bool showing;              /* receipts are on their way */
     int64_t service_since_ms, next_report_ms, next_bundle_ms, next_renew_ms, next_resolve_ms;
     struct event *tick, *report_soon;
+    struct event *drain;               /* SIGTERM has come: who waits is answered first */
+    int64_t drain_until_ms;
+    bool http_drained;
     /* Hook and operator. */
     struct hookd *hookd;
     struct http_server *http;

@@ -15,6 +15,7 @@
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
+#include "lib/common/reload.h"
 #include "plugin/channels.h"
 #include "plugin/hook_health.h"
 #include "plugin/hookd.h"
@@ -22,12 +23,16 @@
 #include "plugin/hostd_admin.h"
 #include "plugin/lease.h"
 #include "plugin/missed.h"
+#include "plugin/modes.h"
+#include "plugin/no_channel.h"
 #include "plugin/provision.h"
 #include "plugin/reconcile.h"
 #include "plugin/service.h"
 #include "plugin/starting.h"
 #include "plugin/stopping.h"
 #include "plugin/vms.h"
+
+enum { DRAIN_MS = 2500 /* a hand-over takes 1800; virtid-hostd(8) says it */, DRAIN_LOOK_MS = 20 };
 
 /* ---- libvirt's hook ---- */
 
@@ -109,12 +114,93 @@ on_report_soon(int fd, short what, void *context)
     lease_report_now(context);
 }
 
+/* ---- signals ---- */
+
 static void
-on_signal(int number, short what, void *context)
+note_drained(void *context)
 {
+    struct hostd *hostd = context;
+
+    hostd->http_drained = true;
+}
+
+static void
+look_drained(int fd, short what, void *context)
+{
+    struct hostd *hostd = context;
+
+    (void)fd;
+    (void)what;
+    if ((hookd_drain(hostd->hookd) == 0 && hostd->http_drained) || clock_monotonic_ms() >= hostd->drain_until_ms)
+        event_base_loopbreak(hostd->base);
+}
+
+/*
+ * Hooks that wait for a lease have its answer, or go by their VM's mode, within DRAIN_MS.  A start that waits for its
+ * disk waits for no write that has not begun; one that has is finished by the root half, and its hook goes by itself.
+ */
+static void
+begin_drain(struct hostd *h)
+{
+    struct timeval often = { .tv_usec = DRAIN_LOOK_MS * 1000 };
+
+    h->drain = event_new(h->base, -1, EV_PERSIST, look_drained, h);
+    if (!h->drain || event_add(h->drain, &often) < 0) {
+        event_base_loopbreak(h->base);
+        return;
+    }
+    log_info("event=draining");
+    h->drain_until_ms = clock_monotonic_ms() + DRAIN_MS;
+    for (struct vm *vm = h->vms; vm; vm = vm->next) {
+        if (vm->start && vm->provision)
+            provision_hurry(vm);
+    }
+    http_server_drain(h->http, DRAIN_MS, note_drained, h);
+    look_drained(-1, 0, h);
+}
+
+static void
+on_end(int number, short what, void *context)
+{
+    struct hostd *hostd = context;
+
     (void)number;
     (void)what;
-    event_base_loopbreak(context);
+    if (hostd->drain)
+        event_base_loopbreak(hostd->base);
+    else
+        begin_drain(hostd);
+}
+
+static void
+take_settings(struct hostd *h)
+{
+    struct hostd_settings before = h->settings;
+
+    h->settings = h->conf->settings;
+    h->settings.mode = before.mode;
+    modes_of_host(h, h->conf->settings.mode);
+    if (h->settings.manage_all == before.manage_all)
+        return;
+    no_channel_free(h);
+    libvirt_watch_sweep(h->watch);
+}
+
+static void
+on_reload(int number, short what, void *context)
+{
+    CLEANUP(hostd_conf_clear) struct hostd_conf fresh = { .file = NULL };
+    struct hostd *hostd = context;
+    struct error err;
+
+    (void)number;
+    (void)what;
+    if (hostd_conf_read(hostd->conf->path, &fresh, &err) < 0) {
+        reload_refused(&err);
+        return;
+    }
+    hostd_conf_take(hostd->conf, &fresh);
+    take_settings(hostd);
 }
 
 /* ---- opening ---- */
@@ -206,34 +292,39 @@ close_all(struct hostd *h)
     vms_free(h);
     free_event(h->tick);
     free_event(h->report_soon);
+    free_event(h->drain);
     journal_close(h->journal);
 }
 
 static int
 loop(struct hostd *h, int ready_fd, struct error *err)
 {
-    struct event *term = evsignal_new(h->base, SIGTERM, on_signal, h->base);
-    struct event *quit = evsignal_new(h->base, SIGINT, on_signal, h->base);
+    struct event *term = evsignal_new(h->base, SIGTERM, on_end, h);
+    struct event *quit = evsignal_new(h->base, SIGINT, on_end, h);
+    struct event *hup = evsignal_new(h->base, SIGHUP, on_reload, h);
 
-    if (!term || !quit || event_add(term, NULL) < 0 || event_add(quit, NULL) < 0)
+    if (!term || !quit || !hup || event_add(term, NULL) < 0 || event_add(quit, NULL) < 0 || event_add(hup, NULL) < 0)
         return error_sys(err, ENOMEM, "signals");
     process_ready(ready_fd);
+    reload_let();
     log_info("ready; hook on %s/hook.sock", h->settings.run_dir);
     event_base_dispatch(h->base);
     event_free(term);
     event_free(quit);
+    event_free(hup);
     if (h->journal_failed)
         return error_set(err, ERROR_SYSTEM, "the journal in %s can not be written", h->settings.state_dir);
     return 0;
 }
 
 int
-hostd_loop(const struct hostd_settings *settings, int ready_fd, struct error *err)
+hostd_loop(struct hostd_conf *conf, int ready_fd, struct error *err)
 {
     static struct hostd hostd; /* other threads may outlive our stack frame at the end */
     int result;
 
-    hostd.settings = *settings;
+    hostd.settings = conf->settings;
+    hostd.conf = conf;
     result = open_all(&hostd, err) < 0 ? -1 : loop(&hostd, ready_fd, err);
     close_all(&hostd);
     return result;

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,53 +14,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/common/conf.h"
 #include "lib/common/error_map.h"
 #include "lib/common/fdio.h"
 #include "lib/common/json.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
-#include "lib/wire/names.h"
+#include "lib/common/reload.h"
 #include "plugin/enroll/host_identity.h"
+#include "plugin/hostd_conf.h"
 #include "plugin/hostd_loop.h"
 #include "plugin/join.h"
 
-enum { START_WAIT_MAX = 100 /* seconds; libvirt's hook gives up at 120 */, JOIN_WAIT_SECONDS = 900 };
-
-static const struct conf_key keys[] = {
-    { "host.name", CONF_TEXT, "" },
-    { "host.libvirt_uri", CONF_TEXT, "qemu:///system" },
-    { "host.state_dir", CONF_TEXT, VIRTID_STATE_DIR },
-    { "host.run_dir", CONF_TEXT, VIRTID_RUN_DIR },
-    { "host.priv_socket", CONF_TEXT, VIRTID_PRIV_SOCKET },
-    { "host.strict_dir", CONF_TEXT, "" },
-    { "host.start_wait", CONF_INT, "30" },
-    { "host.inject", CONF_TEXT, "auto" },
-    { "host.manage", CONF_TEXT, "enabled" },
-    { "host.mode", CONF_TEXT, "loose" },
-    { "host.agent_program", CONF_TEXT, VIRTID_GUEST_AGENT },
-    { "host.swtpm_dir", CONF_TEXT, "/var/lib/libvirt/swtpm" },
-    { "host.hook_dir", CONF_TEXT, VIRTID_HOOK_DIR },
-    { "host.libvirt_run_dir", CONF_TEXT, "/run" },
-    { "host.admin_group", CONF_TEXT, "" },
-    { "host.metrics", CONF_TEXT, "" },
-    { "users.host", CONF_TEXT, "virtid" },
-    { NULL, CONF_TEXT, NULL },
-};
+enum { JOIN_WAIT_SECONDS = 900 };
 
 static const char usage[] =
-    "Usage: virtid-hostd [--config FILE] [--ready-fd N]\n"
+    "Usage: virtid-hostd [--config FILE] [--ready-fd N] [--check-config]\n"
     "       virtid-hostd join [--config FILE] [--wait SECONDS] < JOIN-CODE\n"
     "\n"
     "  --config FILE   configuration (" VIRTID_SYSCONFDIR "/hostd.conf)\n"
     "  --ready-fd N    write a line to descriptor N when ready\n"
+    "  --check-config  read the configuration, say what is wrong with it, and end\n"
     "  --wait SECONDS  join: how long to wait for approval (900)\n"
     "  --help, --version\n";
 
 struct options {
     const char *config;
     int ready_fd, wait_seconds;
-    bool join;
+    bool join, check_config;
 };
 
 /* 0: go on; else exit with *ret_status. */
@@ -70,8 +49,9 @@ read_options(int argc, char **argv, struct options *o, int *ret_status)
 {
     static const struct option longs[] = {
         { "config", required_argument, NULL, 'c' }, { "ready-fd", required_argument, NULL, 'r' },
-        { "wait", required_argument, NULL, 'w' },   { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },      { NULL, 0, NULL, 0 },
+        { "wait", required_argument, NULL, 'w' },   { "check-config", no_argument, NULL, 'k' },
+        { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'V' },
+        { NULL, 0, NULL, 0 },
     };
     int c;
 
@@ -82,6 +62,8 @@ read_options(int argc, char **argv, struct options *o, int *ret_status)
             o->ready_fd = atoi(optarg);
         } else if (c == 'w') {
             o->wait_seconds = atoi(optarg);
+        } else if (c == 'k') {
+            o->check_config = true;
         } else if (c == 'h' || c == 'V') {
             c == 'h' ? (void)fputs(usage, stdout) : (void)printf("virtid-hostd %s\n", PACKAGE_VERSION);
             *ret_status = EXIT_SUCCESS;
@@ -100,49 +82,6 @@ read_options(int argc, char **argv, struct options *o, int *ret_status)
         *ret_status = 2;
         return -1;
     }
-    return 0;
-}
-
-static bool
-one_of(const char *value, const char *a, const char *b, bool *ret_is_a)
-{
-    *ret_is_a = strcmp(value, a) == 0;
-    return *ret_is_a || strcmp(value, b) == 0;
-}
-
-static int
-read_settings(const struct conf *conf, struct hostd_settings *s, struct error *err)
-{
-    static char strict_dir[4096];
-    bool enabled;
-
-    s->libvirt_uri = conf_text(conf, "host.libvirt_uri");
-    s->state_dir = conf_text(conf, "host.state_dir");
-    s->run_dir = conf_text(conf, "host.run_dir");
-    s->priv_socket = conf_text(conf, "host.priv_socket");
-    s->strict_dir = conf_text(conf, "host.strict_dir");
-    s->agent_program = conf_text(conf, "host.agent_program");
-    s->swtpm_dir = conf_text(conf, "host.swtpm_dir");
-    s->hook_dir = conf_text(conf, "host.hook_dir");
-    s->libvirt_run_dir = conf_text(conf, "host.libvirt_run_dir");
-    s->admin_group = conf_text(conf, "host.admin_group");
-    s->metrics = conf_text(conf, "host.metrics");
-    s->user = conf_text(conf, "users.host");
-    s->start_wait_ms = conf_int(conf, "host.start_wait") * 1000;
-    if (s->start_wait_ms < 1000 || s->start_wait_ms > START_WAIT_MAX * 1000)
-        return error_set(err, ERROR_INPUT, "start_wait is 1 to %d seconds", START_WAIT_MAX);
-    if (!one_of(conf_text(conf, "host.inject"), "auto", "never", &s->inject))
-        return error_set(err, ERROR_INPUT, "inject is auto or never");
-    if (!one_of(conf_text(conf, "host.manage"), "enabled", "all", &enabled))
-        return error_set(err, ERROR_INPUT, "manage is enabled or all");
-    s->manage_all = !enabled;
-    if (lease_mode_find(conf_text(conf, "host.mode"), &s->mode, err) < 0 || s->mode == MODE_OF_HOST)
-        return error_set(err, ERROR_INPUT, "mode is loose, strict or observe");
-    if (strlen(s->state_dir) > 200 || strlen(s->run_dir) > 80)
-        return error_set(err, ERROR_INPUT, "state_dir or run_dir is too long for a socket or file below it");
-    snprintf(strict_dir, sizeof strict_dir, "%s/strict", s->state_dir);
-    if (!s->strict_dir[0])
-        s->strict_dir = strict_dir;
     return 0;
 }
 
@@ -171,42 +110,24 @@ become_user(const struct hostd_settings *s, struct error *err)
     return process_become(s->user, err);
 }
 
-/* "Web1.Example" is "web1.example" in certificates. */
-static int
-host_name(const struct conf *conf, char ret[static NAME_HOST_MAX + 1], struct error *err)
-{
-    const char *given = conf_text(conf, "host.name");
-
-    if (given[0])
-        snprintf(ret, NAME_HOST_MAX + 1, "%s", given);
-    else if (gethostname(ret, NAME_HOST_MAX) < 0)
-        return error_sys(err, errno, "host name");
-    ret[NAME_HOST_MAX] = '\0';
-    for (char *at = ret; !given[0] && *at; at++) {
-        if (*at >= 'A' && *at <= 'Z')
-            *at = (char)(*at - 'A' + 'a');
-    }
-    if (!name_is_host(ret))
-        return error_set(err, ERROR_INPUT, "\"%s\" is no host name; set [host] name", ret);
-    return 0;
-}
-
 static int
 run(const struct options *o, struct error *err)
 {
-    CLEANUP(conf_free) struct conf *conf = NULL;
-    struct hostd_settings settings = { 0 };
-    char name[NAME_HOST_MAX + 1];
+    CLEANUP(hostd_conf_clear) struct hostd_conf conf = { .file = NULL };
 
-    if (conf_read(o->config, keys, true, &conf, err) < 0 || read_settings(conf, &settings, err) < 0)
+    if (!o->join)
+        reload_hold();
+    if (hostd_conf_read(o->config, &conf, err) < 0)
         return error_wrap(err, "configuration");
-    if (host_name(conf, name, err) < 0 || become_user(&settings, err) < 0)
-        return -1;
-    if (host_identity_upgrade(settings.state_dir, err) < 0)
+    if (o->check_config) {
+        printf("%s: ok\n", o->config);
+        return 0;
+    }
+    if (become_user(&conf.settings, err) < 0 || host_identity_upgrade(conf.settings.state_dir, err) < 0)
         return -1;
     if (o->join)
-        return join_run(settings.state_dir, name, o->wait_seconds, err);
-    return hostd_loop(&settings, o->ready_fd, err);
+        return join_run(conf.settings.state_dir, conf.name, o->wait_seconds, err);
+    return hostd_loop(&conf, o->ready_fd, err);
 }
 
 int

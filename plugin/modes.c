@@ -34,15 +34,9 @@ modes_mark(const struct vm *vm)
                   wanted ? "starts although it is strict" : "does not start although it is not strict");
 }
 
-void
-modes_take(struct vm *vm, enum lease_mode mode)
+static void
+follow(struct vm *vm, enum lease_mode before)
 {
-    enum lease_mode before = vm_mode(vm);
-
-    if (vm->record.mode != mode) {
-        vm->record.mode = mode;
-        vm_save(vm);
-    }
     modes_mark(vm);
     if (vm_mode(vm) == before)
         return;
@@ -53,4 +47,28 @@ modes_take(struct vm *vm, enum lease_mode mode)
     if (vm_mode(vm) == MODE_OBSERVE && vm->provision)
         provision_hurry(vm); /* what has not touched the disk yet ends */
     lease_report_soon(vm);
+}
+
+void
+modes_take(struct vm *vm, enum lease_mode mode)
+{
+    enum lease_mode before = vm_mode(vm);
+
+    if (vm->record.mode != mode) {
+        vm->record.mode = mode;
+        vm_save(vm);
+    }
+    follow(vm, before);
+}
+
+void
+modes_of_host(struct hostd *hostd, enum lease_mode mode)
+{
+    enum lease_mode before = hostd->settings.mode;
+
+    hostd->settings.mode = mode;
+    for (struct vm *vm = hostd->vms; vm; vm = vm->next) {
+        if (vm->record.managed && vm->record.mode == MODE_OF_HOST)
+            follow(vm, before);
+    }
 }

@@ -12,5 +12,7 @@
 
 /* The service's word. */
 void modes_take(struct vm *vm, enum lease_mode mode);
+/* Another mode for those of whom the service has said nothing. */
+void modes_of_host(struct hostd *hostd, enum lease_mode mode);
 /* Put the file there or take it away, as the mode says now. */
 void modes_mark(const struct vm *vm);

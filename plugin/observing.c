@@ -79,7 +79,7 @@ begin_foresight(struct vm *vm)
         return;
     f->vm = vm;
     f->mailbox = vm->hostd->mailbox;
-    f->work.settings = &vm->hostd->settings;
+    f->work.settings = vm->hostd->settings;
     f->work.record = vm->record;
     f->work.domain = vm->domain;
     if (pthread_create(&thread, NULL, foresee, f) == 0)

@@ -161,7 +161,7 @@ new_provision(struct vm *vm)
         return NULL;
     p->vm = vm;
     p->mailbox = vm->hostd->mailbox;
-    p->work.settings = &vm->hostd->settings;
+    p->work.settings = vm->hostd->settings;
     p->work.note = note_step;
     p->work.context = p;
     p->work.deadline_ms = INT64_MAX;

@@ -70,7 +70,7 @@ ask_privd(struct provision_work *w, struct priv_request *request, int fd, int64_
           struct priv_answer *ret, struct error *err)
 {
     request->uuid = w->record.uuid;
-    return priv_client_ask(w->settings->priv_socket, request, fd, clock_monotonic_ms() + wait_ms,
+    return priv_client_ask(w->settings.priv_socket, request, fd, clock_monotonic_ms() + wait_ms,
                            ret, NULL, 0, err);
 }
 
@@ -97,7 +97,7 @@ make_vtpm(struct provision_work *w, struct enroll *enroll, struct vtpm_made *mad
     struct certifier certifier = { enroll, w->e };
     char folder[PATH_MAX];
 
-    snprintf(folder, sizeof folder, "%s/vtpm", w->settings->state_dir);
+    snprintf(folder, sizeof folder, "%s/vtpm", w->settings.state_dir);
     if (dir_make(folder, 0700, err) < 0)
         return -1;
     return vtpm_make(folder, &w->record.uuid, NULL, certify, &certifier, VTPM_MS, made, err);
@@ -110,7 +110,7 @@ forget_vtpm(struct provision_work *w, struct error *err)
     char folder[PATH_MAX];
     struct error why;
 
-    snprintf(folder, sizeof folder, "%s/vtpm", w->settings->state_dir);
+    snprintf(folder, sizeof folder, "%s/vtpm", w->settings.state_dir);
     if (vtpm_forget(folder, &w->record.uuid, &why) == 0 || w->inside_start)
         return 0;
     *err = why;
@@ -230,7 +230,7 @@ why_not_inject(const struct provision_work *w)
 {
     const struct domain *d = &w->domain;
 
-    if (!w->settings->inject)
+    if (!w->settings.inject)
         return "inject-off";
     if (d->disk == DOMAIN_DISK_NONE)
         return "no-disk";
@@ -358,7 +358,7 @@ step_inject(struct provision_work *w, struct enroll *enroll, struct error *err)
         skip(w, STEP_INJECT, reason, "the secret is made in the guest at first contact");
         return 0;
     }
-    if (payload_make(w->settings, w->record.install_agent, &payload, err) < 0)
+    if (payload_make(&w->settings, w->record.install_agent, &payload, err) < 0)
         return fail(w, STEP_INJECT, err);
     w->record.disk = 0;
     w->record.has_point = false; /* an earlier one is not what the disk has from here on */
@@ -419,7 +419,7 @@ run_step(int (*step)(struct provision_work *w, struct enroll *enroll, struct err
     CLEANUP(host_identity_free) struct host_identity *identity = NULL;
     CLEANUP(enroll_free) struct enroll *enroll = NULL;
 
-    if (host_identity_load(w->settings->state_dir, &identity, err) < 0 ||
+    if (host_identity_load(w->settings.state_dir, &identity, err) < 0 ||
         enroll_new(identity, &enroll, err) < 0)
         return -1;
     return step(w, enroll, err);

@@ -15,7 +15,7 @@
 #include "plugin/journal.h"
 
 struct provision_work {
-    const struct hostd_settings *settings; /* constant for the process's life */
+    struct hostd_settings settings;        /* as they were when it began; their texts stay for the process's life */
     struct vm_record record;               /* steps, ek, x0, point: changed here, copied by note() */
     struct domain domain;
     uint64_t e;

@@ -17,6 +17,7 @@
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
 #include "lib/common/process.h"
+#include "lib/common/reload.h"
 #include "plugin/priv/priv_limits.h"
 #include "plugin/priv/priv_server.h"
 #include "plugin/priv/priv_settings.h"
@@ -25,13 +26,14 @@
 enum { EXIT_USAGE = 2 };
 
 static const char usage[] =
-    "Usage: virtid-privd [--config FILE] [--ready-fd N]\n"
+    "Usage: virtid-privd [--config FILE] [--ready-fd N] [--check-config]\n"
     "\n"
     "The root half of virtid's host daemon: does a short table of permitted requests for\n"
     "virtid-hostd, and nothing else.\n"
     "\n"
     "  -c, --config FILE   configuration (" VIRTID_SYSCONFDIR "/privd.conf)\n"
     "  -r, --ready-fd N    write a newline to descriptor N when it serves\n"
+    "  --check-config      read the configuration, say what is wrong with it, and end\n"
     "  -h, --help          this text\n"
     "  -V, --version       the version\n";
 
@@ -39,6 +41,7 @@ struct options {
     const char *config;
     bool config_given;
     int ready_fd;
+    bool check_config;
 };
 
 static int
@@ -47,6 +50,7 @@ parse(int argc, char **argv, struct options *o)
     static const struct option longs[] = {
         { "config", required_argument, NULL, 'c' },
         { "ready-fd", required_argument, NULL, 'r' },
+        { "check-config", no_argument, NULL, 'k' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
         { 0 },
@@ -63,6 +67,9 @@ parse(int argc, char **argv, struct options *o)
             o->ready_fd = (int)strtol(optarg, &end, 10);
             if (*end || o->ready_fd < 3)
                 return -1;
+            break;
+        case 'k':
+            o->check_config = true;
             break;
         case 'h':
             fputs(usage, stdout);
@@ -107,6 +114,7 @@ open_signals(int *ret_fd, struct error *err)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return error_sys(err, errno, "signals");
     *ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -120,8 +128,14 @@ serve(const struct options *o, struct error *err)
     CLEANUP(priv_server_free) struct priv_server *server = NULL;
     CLEANUP(fd_close) int signals = -1;
 
-    if (priv_settings_read(o->config, !o->config_given, &settings, err) < 0 ||
-        make_socket_folder(settings.socket, err) < 0 || priv_worker_cache(&settings, err) < 0 ||
+    reload_hold();
+    if (priv_settings_read(o->config, !o->config_given, &settings, err) < 0)
+        return -1;
+    if (o->check_config) {
+        printf("%s: ok\n", o->config);
+        return 0;
+    }
+    if (make_socket_folder(settings.socket, err) < 0 || priv_worker_cache(&settings, err) < 0 ||
         open_signals(&signals, err) < 0 || priv_limits_drop(err) < 0)
         return -1;
     if (strcmp(settings.accel, "auto") == 0)

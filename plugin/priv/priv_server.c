@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +28,7 @@ struct client {
 };
 
 struct priv_server {
-    const struct priv_settings *settings;
+    struct priv_settings *settings;
     int listener;
     uint64_t last_id;
     struct client clients[CLIENTS_MAX];
@@ -90,7 +92,7 @@ listen_for(const struct priv_settings *s, int *ret_fd, struct error *err)
 }
 
 int
-priv_server_new(const struct priv_settings *s, struct priv_server **ret, struct error *err)
+priv_server_new(struct priv_settings *s, struct priv_server **ret, struct error *err)
 {
     CLEANUP(priv_server_free) struct priv_server *server = calloc(1, sizeof *server);
 
@@ -217,6 +219,19 @@ serve_clients(struct priv_server *s, const struct pollfd *fds)
     }
 }
 
+static void
+take_signal(struct priv_server *s, int signal_fd)
+{
+    struct signalfd_siginfo info;
+
+    if (read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info && info.ssi_signo == SIGHUP) {
+        priv_settings_reload(s->settings);
+        return;
+    }
+    s->ending = true;
+    priv_inject_give_up(s->injections);
+}
+
 int
 priv_server_run(struct priv_server *s, int signal_fd, struct error *err)
 {
@@ -233,10 +248,8 @@ priv_server_run(struct priv_server *s, int signal_fd, struct error *err)
         serve_clients(s, fds + AT_CLIENTS);
         if (fds[AT_LISTENER].revents)
             take_client(s);
-        if (fds[AT_SIGNAL].revents) {
-            s->ending = true;
-            priv_inject_give_up(s->injections);
-        }
+        if (fds[AT_SIGNAL].revents)
+            take_signal(s, signal_fd);
         priv_inject_step(s->injections, fds + AT_INJECT, clock_monotonic_ms());
     }
     return 0;

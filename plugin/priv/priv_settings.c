@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/common/conf.h"
+#include "lib/common/reload.h"
 
 static const struct conf_key keys[] = {
     { "priv.socket", CONF_TEXT, "/run/virtid-priv/priv.sock" },
@@ -89,6 +90,15 @@ read_roots(const struct conf *conf, const char *key, struct priv_roots *ret, str
 }
 
 static int
+read_all_roots(struct priv_settings *s, struct error *err)
+{
+    return read_roots(s->conf, "priv.image_roots", &s->image_roots, err) < 0 ||
+                   read_roots(s->conf, "priv.channel_roots", &s->channel_roots, err) < 0
+               ? -1
+               : 0;
+}
+
+static int
 read_fence_action(struct priv_settings *s, struct error *err)
 {
     static const char *const words[] = { "report", "pause", "destroy" };
@@ -130,14 +140,29 @@ int
 priv_settings_read(const char *path, bool may_be_missing, struct priv_settings *ret,
                    struct error *err)
 {
-    CLEANUP(priv_settings_clear) struct priv_settings s = { 0 };
+    CLEANUP(priv_settings_clear) struct priv_settings s = { .path = path, .may_be_missing = may_be_missing };
 
-    if (conf_read(path, keys, may_be_missing, &s.conf, err) < 0 || read_texts(&s, err) < 0 ||
-        read_users(&s, err) < 0 ||
-        read_roots(s.conf, "priv.image_roots", &s.image_roots, err) < 0 ||
-        read_roots(s.conf, "priv.channel_roots", &s.channel_roots, err) < 0)
+    if (conf_read(path, keys, may_be_missing, &s.conf, err) < 0)
         return -1;
+    if (read_texts(&s, err) < 0 || read_users(&s, err) < 0 || read_all_roots(&s, err) < 0)
+        return error_wrap(err, "%s", path);
     *ret = s;
     s.conf = NULL;
     return 0;
+}
+
+void
+priv_settings_reload(struct priv_settings *s)
+{
+    static const char *const live[] = { "priv.image_roots", "priv.channel_roots", "priv.fence_action", NULL };
+    CLEANUP(priv_settings_clear) struct priv_settings fresh = { 0 };
+    struct error err;
+
+    if (priv_settings_read(s->path, s->may_be_missing, &fresh, &err) < 0) {
+        reload_refused(&err);
+        return;
+    }
+    reload_take(s->path, s->conf, fresh.conf, live);
+    (void)read_all_roots(s, &err); /* they have passed in the file that they are from */
+    (void)read_fence_action(s, &err);
 }

@@ -24,6 +24,8 @@ struct conf;
 
 struct priv_settings {
     struct conf *conf; /* the texts below live in it */
+    const char *path;  /* the caller's */
+    bool may_be_missing;
     const char *socket, *swtpm_dir, *libvirt_run_dir, *save_dir, *cache_dir, *inject_program;
     const char *libvirt_uri, *virsh;
     enum priv_fence_action fence_action;
@@ -37,5 +39,10 @@ struct priv_settings {
 /* ERROR_INPUT: file and line; ERROR_MISSING: a user that is not there, by the name of its key. */
 int priv_settings_read(const char *path, bool may_be_missing, struct priv_settings *ret,
                        struct error *err);
+/*
+ * SIGHUP: the file again, of which image_roots, channel_roots and fence_action are taken; the rest stays until a restart.
+ * A file that is wrong is refused as a whole.  Logs what came of it.
+ */
+void priv_settings_reload(struct priv_settings *s);
 void priv_settings_clear(struct priv_settings *s);
 #define priv_settings_clear_at priv_settings_clear

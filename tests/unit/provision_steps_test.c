@@ -137,7 +137,7 @@ note(void *context)
 static struct provision_work
 new_work(void)
 {
-    struct provision_work w = { .settings = &settings, .record = kept, .e = 7, .note = note, .deadline_ms = INT64_MAX };
+    struct provision_work w = { .settings = settings, .record = kept, .e = 7, .note = note, .deadline_ms = INT64_MAX };
 
     w.domain.disk = DOMAIN_DISK_FILE;
     strcpy(w.domain.disk_path, "/images/web1.raw");
