@@ -13,7 +13,8 @@
 enum word { LOCK, UNLOCK };
 
 static int
-say(const struct cli *cli, const json_t *vm, enum word word, const char *reason, struct error *err)
+say(const struct cli *cli, const json_t *vm, enum word word, const char *reason, json_t *results,
+    struct error *err)
 {
     CLEANUP(json_decref) json_t *answer = NULL;
     CLEANUP(json_decref) json_t *body = json_object();
@@ -27,6 +28,9 @@ say(const struct cli *cli, const json_t *vm, enum word word, const char *reason,
     snprintf(path, sizeof path, "/v1/admin/vms/%.36s/%s", uuid, word == LOCK ? "lock" : "unlock");
     if (daemon_ask(cli->service_socket, "POST", path, body, &answer, err) < 0)
         return -1;
+    json_array_append(results, answer);
+    if (cli->json)
+        return 0;
     done = word == LOCK ? "locked" : "unlocked";
     was = word == LOCK ? "was locked already" : "was not locked";
     printf("Domain '%s' %s\n", name, json_is_true(json_object_get(answer, "changed")) ? done : was);
@@ -37,6 +41,7 @@ static int
 run(const struct cli *cli, enum word word, const char *reason, char **words, size_t n_words)
 {
     CLEANUP(json_decref) json_t *list = NULL;
+    CLEANUP(json_decref) json_t *results = json_array();
     struct error err = { 0 };
     int status = EXIT_DONE;
     json_t *vm;
@@ -45,9 +50,11 @@ run(const struct cli *cli, enum word word, const char *reason, char **words, siz
     if (identity_find(cli, words, n_words, &list, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(list, i, vm) {
-        if (say(cli, vm, word, reason, &err) < 0)
+        if (say(cli, vm, word, reason, results, &err) < 0)
             status = cli_fail(&err);
     }
+    if (cli->json)
+        (void)cli_json(results);
     return status;
 }
 

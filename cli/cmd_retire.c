@@ -12,7 +12,7 @@
 #include "cli/identity.h"
 
 static int
-retire_one(const struct cli *cli, const json_t *vm, bool yes, struct error *err)
+retire_one(const struct cli *cli, const json_t *vm, bool yes, json_t *results, struct error *err)
 {
     CLEANUP(json_decref) json_t *answer = NULL;
     CLEANUP(json_decref) json_t *body = json_object();
@@ -25,7 +25,9 @@ retire_one(const struct cli *cli, const json_t *vm, bool yes, struct error *err)
     snprintf(path, sizeof path, "/v1/admin/vms/%.36s/retire", uuid);
     if (daemon_ask(cli->service_socket, "POST", path, body, &answer, err) < 0)
         return -1;
-    printf("Domain '%s' retired\n", *name ? name : uuid);
+    json_array_append(results, answer);
+    if (!cli->json)
+        printf("Domain '%s' retired\n", *name ? name : uuid);
     return 0;
 }
 
@@ -34,6 +36,7 @@ cmd_retire(const struct cli *cli, int argc, char **argv)
 {
     static const struct option options[] = { { "yes", no_argument, NULL, 'y' }, { 0 } };
     CLEANUP(json_decref) json_t *list = NULL;
+    CLEANUP(json_decref) json_t *results = json_array();
     struct error err = { 0 };
     int option, status = EXIT_DONE;
     bool yes = false;
@@ -50,8 +53,10 @@ cmd_retire(const struct cli *cli, int argc, char **argv)
     if (identity_find(cli, argv + optind, (size_t)(argc - optind), &list, &err) < 0)
         return cli_fail(&err);
     json_array_foreach(list, i, vm) {
-        if (retire_one(cli, vm, yes, &err) < 0)
+        if (retire_one(cli, vm, yes, results, &err) < 0)
             status = cli_fail(&err);
     }
+    if (cli->json)
+        (void)cli_json(results);
     return status;
 }

@@ -48,6 +48,17 @@ for i in {1..70}; do echo "shop$i"; done | xargs -I{} "${AS[@]}" "$BUILD/virtid"
 check also_more_than_a_page until_has '"seen":"shop70"' "$SERVICE/copy"
 kill "$follower"
 wait "$follower" 2>/dev/null
+
+# done_so STATE CHANGED COMMAND...: what a script is told of one that was done to one VM.
+done_so() {
+    admin --output json "${@:3}" | python3 -c '
+import json, sys
+(vm,) = json.load(sys.stdin)
+assert (vm["name"], vm["state"], str(vm.get("changed"))) == ("shop-vm", *sys.argv[1:]), vm' "$1" "$2"
+}
+check scripts_are_told_of_a_lock done_so locked False lock shop-vm
+check and_of_its_end done_so ok True unlock shop-vm
+check and_of_the_end_of_an_identity done_so retired None retire --yes shop-vm
 check the_services_records_follow_from_one_another says 'service: records 1 to ' admin audit verify
 check and_those_of_the_copy says 'The service has what the copy has' admin audit verify "$SERVICE/copy"
 # As docs/WATCHING.md goes on with a copy.
