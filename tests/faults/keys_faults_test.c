@@ -18,6 +18,7 @@
 #include "lib/common/fdio.h"
 #include "tests/faults/fault.h"
 #include "tests/faults/fault_run.h"
+#include "tokenservice/mint/signer_ca.h"
 #include "tokenservice/mint/signer_init.h"
 #include "tokenservice/mint/signer_keys.h"
 #include "tokenservice/mint/signer_turn.h"
@@ -189,6 +190,86 @@ turn_check(const char *folder, const void *acks)
 /* A sync that fails in one half of the file is made up for: it need not refuse. */
 static const struct fault_case TURN = { .name = "turn", .prepare = make_folder, .work = turn_work, .check = turn_check };
 
+/* ---- the CAs turn, twice ---- */
+
+enum { CA_STEPS = 4, FIRST_MAX = 2048 };
+
+struct ca_acks {
+    unsigned done;
+    char active[MINT_KID_MAX + 1], next[MINT_KID_MAX + 1];
+    uint8_t first[FIRST_MAX]; /* the bundle that a guest holds all the time */
+    size_t first_len;
+};
+
+static const char *
+kid_of(const struct signer_keys *keys, enum mint_key_state state)
+{
+    const struct ca_pair *pair = ca_set_find(&keys->cas, state);
+
+    return pair ? pair->kid : "";
+}
+
+static int
+ca_work(const char *folder, void *acks)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
+    struct ca_acks *a = acks;
+    struct error err = { 0 };
+    char path[128], kid[MINT_KID_MAX + 1];
+
+    keys_dir(folder, path);
+    if (signer_keys_load(path, &keys, &err) < 0)
+        return -1;
+    if (a->first_len == 0) {
+        assert_true(keys->cas.bundle_len <= sizeof a->first);
+        memcpy(a->first, keys->cas.bundle, keys->cas.bundle_len);
+        a->first_len = keys->cas.bundle_len;
+    }
+    for (unsigned step = a->done; step < CA_STEPS; step++) {
+        strcpy(kid, kid_of(keys, MINT_KEY_NEXT));
+        if (signer_ca_tick(keys, T0, &err) < 0 ||
+            (step % 2 == 0 ? signer_ca_publish(keys, T0, &err)
+                           : signer_ca_turn(keys, kid[0] ? kid : a->next, T0, &err)) < 0)
+            return -1;
+        strcpy(a->active, kid_of(keys, MINT_KEY_ACTIVE));
+        strcpy(a->next, kid_of(keys, MINT_KEY_NEXT)[0] ? kid_of(keys, MINT_KEY_NEXT) : a->active);
+        a->done = step + 1;
+    }
+    return 0;
+}
+
+/* What was acknowledged stands, or what comes behind it; and the guest of before comes to it. */
+static void
+ca_check(const char *folder, const void *acks)
+{
+    CLEANUP(signer_keys_free) struct signer_keys *keys = NULL;
+    const struct ca_acks *a = acks;
+    struct bundle held, next;
+    struct error err = { 0 };
+    char path[128];
+
+    keys_dir(folder, path);
+    if (signer_keys_load(path, &keys, &err) < 0)
+        fail_msg("%s", err.text);
+    if (a->done > 0) {
+        assert_in_range(keys->cas.serial, a->done + 1, a->done + 2);
+        assert_true(strcmp(kid_of(keys, MINT_KEY_ACTIVE), a->active) == 0 ||
+                    strcmp(kid_of(keys, MINT_KEY_ACTIVE), a->next) == 0);
+    }
+    if (a->first_len == 0)
+        return;
+    assert_int_equal(bundle_decode(a->first, a->first_len, &held, &err), 0);
+    while (held.serial < keys->cas.serial) {
+        CLEANUP(buf_clear) struct buf step = BUF(BUNDLE_MAX);
+
+        assert_int_equal(signer_ca_bundle(keys, held.serial, &step, &err), 0);
+        assert_int_equal(bundle_accept(&held, step.data, step.len, &next, &err), 0);
+        held = next;
+    }
+}
+
+static const struct fault_case CAS = { .name = "cas", .prepare = make_folder, .work = ca_work, .check = ca_check };
+
 /* ---- a folder of an earlier version, with its one key ---- */
 
 static char old_kid[MINT_KID_MAX + 1];
@@ -257,6 +338,20 @@ keys_that_turn_are_whole_after_a_failure_of_any_call(void **state)
 }
 
 static void
+cas_that_turn_are_whole_after_a_kill_at_any_write(void **state)
+{
+    (void)state;
+    assert_int_equal(fault_run_crashes(&CAS).violations, 0);
+}
+
+static void
+cas_that_turn_are_whole_after_a_failure_of_any_call(void **state)
+{
+    (void)state;
+    assert_int_equal(fault_run_errors(&CAS).violations, 0);
+}
+
+static void
 an_old_key_is_taken_over_through_a_kill_at_any_write(void **state)
 {
     (void)state;
@@ -320,6 +415,8 @@ main(void)
         cmocka_unit_test(init_on_a_full_disk_begins_anew),
         cmocka_unit_test(keys_that_turn_are_whole_after_a_kill_at_any_write),
         cmocka_unit_test(keys_that_turn_are_whole_after_a_failure_of_any_call),
+        cmocka_unit_test(cas_that_turn_are_whole_after_a_kill_at_any_write),
+        cmocka_unit_test(cas_that_turn_are_whole_after_a_failure_of_any_call),
         cmocka_unit_test(an_old_key_is_taken_over_through_a_kill_at_any_write),
         cmocka_unit_test(an_old_key_is_taken_over_through_a_failure_of_any_call),
     };

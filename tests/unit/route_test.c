@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "lib/common/clock.h"
-#include "lib/common/fdio.h"
 #include "lib/crypto/random.h"
 #include "lib/crypto/x509.h"
 
@@ -48,14 +47,10 @@ make(struct made *ret, const struct key *ca_key, const uint8_t *ca, size_t ca_le
 static struct key *
 service_ca_key(void)
 {
-    CLEANUP(buf_clear) struct buf pem = BUF(4096);
     struct key *key = NULL;
     struct error err = { 0 };
-    char path[128];
 
-    snprintf(path, sizeof path, "%s/host-ca.pem", the_mint.key_dir);
-    if (file_read(path, &pem, &err) < 0 ||
-        key_from_pem(pem.data, pem.len, &key, &err) < 0)
+    if (key_from_private(ca_set_find(&the_mint.keys->cas, MINT_KEY_ACTIVE)->host_scalar, &key, &err) < 0)
         fail_msg("%s", err.text);
     return key;
 }

@@ -267,7 +267,7 @@ either_half_of_the_file_is_enough(void **state)
         assert_string_equal(keys->info.jwks, jwks);
         tick(1); /* mends it */
         load();
-        assert_true(key_file_is_even(&keys->file));
+        assert_true(slot_file_is_even(&keys->file));
     }
     spoil(100);
     spoil(KEY_SLOT_LEN + 100);

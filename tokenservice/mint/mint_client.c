@@ -349,3 +349,43 @@ mint_keys_revoke(struct mint *mint, const char *kid, struct mint_keys *ret, stru
     strcpy(request.kid, kid);
     return ask_keys(mint, &request, ret, err);
 }
+
+static int
+ask_done(struct mint *mint, const struct mint_request *request, struct error *err)
+{
+    struct fields answer;
+
+    if (ask(mint, request, &answer, err) < 0)
+        return -1;
+    return fields_end(&answer, err) < 0 ? bad_answer(mint, err) : 0;
+}
+
+int
+mint_ca_publish(struct mint *mint, struct error *err)
+{
+    struct mint_request request = { .op = MINT_CA_PUBLISH };
+
+    return ask_done(mint, &request, err);
+}
+
+int
+mint_ca_turn(struct mint *mint, const char *kid, struct error *err)
+{
+    struct mint_request request = { .op = MINT_CA_TURN };
+
+    if (strlen(kid) >= sizeof request.kid)
+        return error_problem(err, ERROR_MISSING, "not-found", "no CA has this name");
+    strcpy(request.kid, kid);
+    return ask_done(mint, &request, err);
+}
+
+int
+mint_bundle(struct mint *mint, uint64_t serial, struct buf *into, struct error *err)
+{
+    struct mint_request request = { .op = MINT_BUNDLE, .serial = serial };
+    struct fields answer;
+
+    if (ask(mint, &request, &answer, err) < 0)
+        return -1;
+    return take_one(mint, &answer, BUNDLE_MAX, into, err);
+}

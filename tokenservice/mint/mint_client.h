@@ -33,7 +33,7 @@ DEFINE_CLEANUP(struct mint *, mint_free);
 int mint_fd(const struct mint *mint);
 
 /* Names, CA certificates, JWKS, bundle: all that the service may show.  Fixed for the signer's life, but for
- * JWKS and kids, of which mint_keys() tells. */
+ * JWKS and kids, of which mint_keys() tells, and the CAs and the bundle, of whose change it tells. */
 int mint_ask_info(struct mint *mint, struct mint_info *ret_info, struct error *err);
 
 /*
@@ -100,3 +100,12 @@ int mint_subkey(struct mint *mint, enum mint_purpose purpose, uint64_t hour,
 int mint_keys(struct mint *mint, struct mint_keys *ret, struct error *err);
 int mint_keys_rotate(struct mint *mint, enum mint_key_purpose purpose, struct mint_keys *ret, struct error *err);
 int mint_keys_revoke(struct mint *mint, const char *kid, struct mint_keys *ret, struct error *err);
+
+/*
+ * CAs.  publish: a next one is there, in the newest bundle.  turn: the next one, which is `kid`, issues from now on;
+ * ERROR_MISSING: there is none of this name.  Both may be said again.  Ask for mint_info then.
+ */
+int mint_ca_publish(struct mint *mint, struct error *err);
+int mint_ca_turn(struct mint *mint, const char *kid, struct error *err);
+/* What whoever holds the bundle `serial` takes next, appended to `into`: at last the newest. */
+int mint_bundle(struct mint *mint, uint64_t serial, struct buf *into, struct error *err);

@@ -15,7 +15,7 @@ refuse(struct error *err, const char *what)
 static int
 check_bounds(const struct mint_request *r, struct error *err)
 {
-    if (r->op < MINT_INFO || r->op > MINT_REVOKE)
+    if (r->op < MINT_INFO || r->op > MINT_BUNDLE)
         return refuse(err, "unknown operation");
     if (r->public_len > sizeof r->public_)
         return refuse(err, "public key too long");
@@ -45,11 +45,16 @@ mint_request_encode(const struct mint_request *r, struct buf *into, struct error
     switch (r->op) {
     case MINT_INFO:
     case MINT_KEYS:
+    case MINT_CA_PUBLISH:
+        break;
+    case MINT_BUNDLE:
+        fields_add_u64(into, r->serial);
         break;
     case MINT_ROTATE:
         fields_add_u8(into, (uint8_t)r->key);
         break;
     case MINT_REVOKE:
+    case MINT_CA_TURN:
         fields_add_text(into, r->kid);
         break;
     case MINT_CERTIFY:
@@ -160,7 +165,12 @@ decode_members(struct fields *f, struct mint_request *r, struct error *err)
     switch (r->op) {
     case MINT_INFO:
     case MINT_KEYS:
+    case MINT_CA_PUBLISH:
         return 0;
+    case MINT_BUNDLE:
+        return fields_take_u64(f, &r->serial, err);
+    case MINT_CA_TURN:
+        return fields_take_text(f, 1, sizeof r->kid - 1, r->kid, err);
     case MINT_ROTATE:
         return decode_rotate(f, r, err);
     case MINT_REVOKE:
@@ -193,7 +203,7 @@ mint_request_decode(const uint8_t *bytes, size_t len, struct mint_request *ret,
         return refuse(err, "too long");
     if (fields_take_u8(&f, &op, err) < 0)
         return -1;
-    if (op < MINT_INFO || op > MINT_REVOKE)
+    if (op < MINT_INFO || op > MINT_BUNDLE)
         return refuse(err, "unknown operation");
     r.op = (enum mint_op)op;
     if (decode_members(&f, &r, err) < 0 || fields_end(&f, err) < 0)
@@ -262,6 +272,14 @@ mint_answer_decode(const uint8_t *bytes, size_t len, const uint8_t **ret_rest,
     return error_problem(err, (enum error_code)status, problem, "signer: %s", text);
 }
 
+static void
+add_cas(const struct mint_ca *cas, size_t n, struct buf *into)
+{
+    fields_add_u8(into, (uint8_t)n);
+    for (size_t i = 0; i < n; i++)
+        fields_add(into, cas[i].der, cas[i].len);
+}
+
 int
 mint_info_encode(const struct mint_info *info, struct buf *into, struct error *err)
 {
@@ -279,6 +297,9 @@ mint_info_encode(const struct mint_info *info, struct buf *into, struct error *e
     fields_add_u8(into, info->test);
     fields_add_u64(into, info->bundle_serial);
     fields_add(into, info->bundle, info->bundle_len);
+    fields_add_u64(into, info->ca_change);
+    add_cas(info->host_before, info->n_host_before, into);
+    add_cas(info->ek_before, info->n_ek_before, into);
     return buf_ok(into) ? 0 : error_set(err, buf_error_code(into), "signer message: too long");
 }
 
@@ -291,6 +312,23 @@ take_copy(struct fields *f, uint8_t *ret, size_t max, size_t *ret_len,
     if (fields_take(f, 1, max, &bytes, ret_len, err) < 0)
         return -1;
     memcpy(ret, bytes, *ret_len);
+    return 0;
+}
+
+static int
+take_cas(struct fields *f, struct mint_ca ret[static MINT_CAS_MAX], size_t *ret_n, struct error *err)
+{
+    uint8_t n;
+
+    if (fields_take_u8(f, &n, err) < 0)
+        return -1;
+    if (n > MINT_CAS_MAX)
+        return refuse(err, "too many CAs");
+    for (uint8_t i = 0; i < n; i++) {
+        if (take_copy(f, ret[i].der, sizeof ret[i].der, &ret[i].len, err) < 0)
+            return -1;
+    }
+    *ret_n = n;
     return 0;
 }
 
@@ -326,7 +364,10 @@ mint_info_decode(const uint8_t *rest, size_t len, struct mint_info *ret,
         fields_take_exact(&f, ret->receipt_point, sizeof ret->receipt_point, err) < 0 ||
         fields_take_u8(&f, &test, err) < 0 ||
         fields_take_u64(&f, &ret->bundle_serial, err) < 0 ||
-        take_copy(&f, ret->bundle, sizeof ret->bundle, &ret->bundle_len, err) < 0)
+        take_copy(&f, ret->bundle, sizeof ret->bundle, &ret->bundle_len, err) < 0 ||
+        fields_take_u64(&f, &ret->ca_change, err) < 0 ||
+        take_cas(&f, ret->host_before, &ret->n_host_before, err) < 0 ||
+        take_cas(&f, ret->ek_before, &ret->n_ek_before, err) < 0)
         return -1;
     if (test > 1)
         return refuse(err, "test flag");
@@ -341,6 +382,7 @@ mint_keys_encode(const struct mint_keys *keys, struct buf *into, struct error *e
     fields_add_text(into, keys->kid);
     fields_add_text(into, keys->bound_jwks);
     fields_add_text(into, keys->bound_kid);
+    fields_add_u64(into, keys->ca_change);
     for (size_t i = 0; i < keys->n; i++) {
         fields_add_u8(into, (uint8_t)keys->keys[i].purpose);
         fields_add_u8(into, (uint8_t)keys->keys[i].state);
@@ -390,7 +432,7 @@ mint_keys_decode(const uint8_t *rest, size_t len, struct mint_keys *ret, struct 
     memset(ret, 0, sizeof *ret);
     if (fields_take_text(&f, 1, sizeof ret->jwks - 1, ret->jwks, err) < 0 ||
         fields_take_text(&f, 1, sizeof ret->kid - 1, ret->kid, err) < 0 ||
-        take_bound(&f, ret->bound_jwks, ret->bound_kid, err) < 0)
+        take_bound(&f, ret->bound_jwks, ret->bound_kid, err) < 0 || fields_take_u64(&f, &ret->ca_change, err) < 0)
         return -1;
     while (f.left > 0) {
         if (ret->n == MINT_KEYS_MAX)

@@ -4,17 +4,21 @@
  * SOCK_SEQPACKET, one F() (lib/wire/fields.h) per packet, at most MINT_PACKET_MAX bytes:
  *   request F(op(1), ...)              answer F(status(1), problem, text, ...)
  *   1 INFO     -                       trust domain, issuer, names, guests, host CA, EK CA, jwks, kid,
- *                                      bound jwks, bound kid, receipt point(65), test(1), bundle serial(8), bundle
+ *                                      bound jwks, bound kid, receipt point(65), test(1), bundle serial(8), bundle,
+ *                                      CA change(8), n(1) and n host CAs of before, m(1) and m EK CAs of before
  *   2 CERTIFY  kind(1), name, public   certificate
  *   3 ROW_MAC  row                     mac(32)
  *   4 ROW_CHECK row, mac(32)           -
  *   5 TOKEN    row, mac(32), audience, flags(1), factors(1), cnf(0|32), now(8)    token
  *   6 RECEIPT  record                  F("virtid-receipt-1", record) || signature
  *   7 SUBKEY   purpose(1), hour(8)     key(32)
- *   8 KEYS     -                       keys: jwks, kid, bound jwks, bound kid, and for each key purpose(1),
- *                                      state(1), kid, made(8), since(8), step(8)
+ *   8 KEYS     -                       keys: jwks, kid, bound jwks, bound kid, CA change(8), and for each key
+ *                                      purpose(1), state(1), kid, made(8), since(8), step(8)
  *   9 ROTATE   purpose(1)              keys
  *  10 REVOKE   kid, or "" for all      keys
+ *  11 CA_PUBLISH -                     -
+ *  12 CA_TURN  kid                     -
+ *  13 BUNDLE   serial(8)               the bundle that whoever holds that one takes next
  * status is an error_code, 0 = done; a refusal has no fields behind `text`.  Anything else, a trailing
  * byte included, is refused.  docs/PROTOCOL-signer.md.
  */
@@ -46,14 +50,15 @@ enum {
     MINT_PROBLEM_MAX = 31,
     MINT_TEXT_MAX = 399,
     MINT_KID_MAX = 43,   /* RFC 7638 thumbprint, base64url */
-    MINT_KEYS_MAX = 24,  /* of all purposes */
+    MINT_CAS_MAX = 6,    /* generations of CAs: one next, one active, those before */
+    MINT_KEYS_MAX = 32,  /* of all purposes */
 };
 
 /* What a receipt begins with: no other structure that a key of ours signs does. */
 #define MINT_RECEIPT_LABEL "virtid-receipt-1"
 
 enum mint_op { MINT_INFO = 1, MINT_CERTIFY, MINT_ROW_MAC, MINT_ROW_CHECK, MINT_TOKEN, MINT_RECEIPT, MINT_SUBKEY,
-               MINT_KEYS, MINT_ROTATE, MINT_REVOKE };
+               MINT_KEYS, MINT_ROTATE, MINT_REVOKE, MINT_CA_PUBLISH, MINT_CA_TURN, MINT_BUNDLE };
 
 /* Administrators' and CA certificates have no number: they can not be asked for. */
 enum mint_kind { MINT_KIND_SERVER = 1, MINT_KIND_HOST_TLS, MINT_KIND_HOST_PROOF, MINT_KIND_EK };
@@ -83,8 +88,15 @@ struct mint_keys {
     char kid[MINT_KID_MAX + 1]; /* signs tokens */
     char bound_jwks[MINT_JWKS_MAX + 1];
     char bound_kid[MINT_KID_MAX + 1]; /* signs bound tokens; "" and an empty set: none does yet */
+    uint64_t ca_change; /* another number than in mint_info: ask for that again */
     size_t n;
     struct mint_key keys[MINT_KEYS_MAX];
+};
+
+/* A CA's certificate, DER. */
+struct mint_ca {
+    uint8_t der[MINT_CA_MAX];
+    size_t len;
 };
 
 struct mint_info {
@@ -92,7 +104,7 @@ struct mint_info {
     char issuer[NAME_ISSUER_MAX + 1];
     char names[MINT_NAMES_MAX + 1];    /* of the server certificate, separated by commas */
     char guests[MINT_GUESTS_MAX + 1];  /* guest listener in the bundle, HOST:PORT */
-    uint8_t host_ca[MINT_CA_MAX], ek_ca[MINT_CA_MAX]; /* DER */
+    uint8_t host_ca[MINT_CA_MAX], ek_ca[MINT_CA_MAX]; /* DER; those that issue */
     size_t host_ca_len, ek_ca_len;
     char jwks[MINT_JWKS_MAX + 1];
     char kid[MINT_KID_MAX + 1];
@@ -103,6 +115,9 @@ struct mint_info {
     uint64_t bundle_serial;
     uint8_t bundle[BUNDLE_MAX];        /* with its signature */
     size_t bundle_len;
+    uint64_t ca_change;                /* rises with each change of the CAs */
+    size_t n_host_before, n_ek_before; /* CAs that issue no more, and are trusted still */
+    struct mint_ca host_before[MINT_CAS_MAX], ek_before[MINT_CAS_MAX];
 };
 
 struct mint_token_request {
@@ -128,7 +143,8 @@ struct mint_request {
     size_t record_len;
     enum mint_purpose purpose;
     uint64_t hour;
-    char kid[MINT_KID_MAX + 1];        /* to revoke; "": all that sign tokens */
+    char kid[MINT_KID_MAX + 1];        /* to revoke; "": all that sign tokens; or of the CA that is to issue */
+    uint64_t serial;                   /* of the bundle held */
     enum mint_key_purpose key;         /* to rotate: MINT_KEY_TOKEN or MINT_KEY_BOUND */
 };
 

@@ -13,6 +13,7 @@
 #include "lib/wire/names.h"
 #include "lib/wire/token.h"
 #include "lib/wire/transcript.h"
+#include "tokenservice/mint/signer_ca.h"
 #include "tokenservice/mint/signer_claims.h"
 #include "tokenservice/mint/signer_turn.h"
 
@@ -209,6 +210,17 @@ list_keys(const struct signer_keys *keys, struct buf *into, struct error *err)
     return signer_key_list(keys, &list, err) < 0 ? -1 : mint_keys_encode(&list, into, err);
 }
 
+static int
+next_bundle(const struct signer_keys *keys, const struct mint_request *r, struct buf *into, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf bundle = BUF(BUNDLE_MAX);
+
+    if (signer_ca_bundle(keys, r->serial, &bundle, err) < 0)
+        return -1;
+    fields_add(into, bundle.data, bundle.len);
+    return 0;
+}
+
 /* The answer's fields, behind its head. */
 static int
 serve(struct signer_keys *keys, const struct mint_request *r, int64_t now,
@@ -235,6 +247,12 @@ serve(struct signer_keys *keys, const struct mint_request *r, int64_t now,
         return signer_rotate(keys, r->key == MINT_KEY_BOUND ? RING_BOUND : RING_TOKEN, err) < 0 ? -1 : list_keys(keys, into, err);
     case MINT_REVOKE:
         return signer_revoke(keys, r->kid, err) < 0 ? -1 : list_keys(keys, into, err);
+    case MINT_CA_PUBLISH:
+        return signer_ca_publish(keys, now, err);
+    case MINT_CA_TURN:
+        return signer_ca_turn(keys, r->kid, now, err);
+    case MINT_BUNDLE:
+        return next_bundle(keys, r, into, err);
     }
     return error_set(err, ERROR_INPUT, "unknown operation");
 }
@@ -284,6 +302,22 @@ warm_up_certificates(const struct signer_keys *keys, int64_t now, struct error *
     return certify(keys, &r, now, &ignored, err);
 }
 
+/* A generation that nobody sees. */
+static int
+warm_up_cas(const struct signer_keys *keys, int64_t now, struct error *err)
+{
+    struct ca_names names = signer_keys_names(keys);
+    struct ca_set cas = keys->cas;
+    const struct ca_pair *next;
+    int rc = ca_set_publish(&cas, &names, now, err);
+
+    next = ca_set_find(&cas, MINT_KEY_NEXT);
+    if (rc == 0)
+        rc = ca_set_turn(&cas, &names, next->kid, now, err);
+    explicit_bzero(&cas, sizeof cas);
+    return rc;
+}
+
 int
 signer_warm_up(const struct signer_keys *keys, int64_t now, struct error *err)
 {
@@ -316,5 +350,5 @@ signer_warm_up(const struct signer_keys *keys, int64_t now, struct error *err)
         make_receipt(keys, &receipt, &ignored, err) < 0 ||
         derive_subkey(keys, &subkey, now, &ignored, err) < 0)
         return -1;
-    return warm_up_certificates(keys, now, err);
+    return warm_up_certificates(keys, now, err) < 0 ? -1 : warm_up_cas(keys, now, err);
 }

@@ -78,10 +78,8 @@ add_host(struct buf *names, const char *from, struct error *err)
 }
 
 static const char *const FILES[] = {
-    SIGNER_FILE_TOKENS,  SIGNER_FILE_HOST_CA, SIGNER_FILE_EK_CA,
-    SIGNER_FILE_RECEIPT, SIGNER_FILE_NONCE,   SIGNER_FILE_ACTIVATE,
-    SIGNER_FILE_ROW,     SIGNER_FILE_CA_CERT, SIGNER_FILE_EK_CA_CERT,
-    SIGNER_FILE_BUNDLE,  SIGNER_FILE_CONF,
+    SIGNER_FILE_TOKENS,   SIGNER_FILE_CAS, SIGNER_FILE_RECEIPT, SIGNER_FILE_NONCE,
+    SIGNER_FILE_ACTIVATE, SIGNER_FILE_ROW, SIGNER_FILE_CA_CERT, SIGNER_FILE_CONF,
 };
 enum { N_FILES = sizeof FILES / sizeof FILES[0] };
 
@@ -137,8 +135,13 @@ look_in(int dir, bool *ret_full, struct error *err)
 static int
 remove_unfinished(int dir, struct error *err)
 {
-    if (unlinkat(dir, SIGNER_FILE_TOKEN, 0) < 0 && errno != ENOENT)
-        return error_sys(err, errno, "remove %s of an init that was cut", SIGNER_FILE_TOKEN);
+    static const char *const old[] = { SIGNER_FILE_TOKEN, SIGNER_FILE_HOST_CA, SIGNER_FILE_EK_CA,
+                                       SIGNER_FILE_EK_CA_CERT, SIGNER_FILE_BUNDLE };
+
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        if (unlinkat(dir, old[i], 0) < 0 && errno != ENOENT)
+            return error_sys(err, errno, "remove %s of an init that was cut", old[i]);
+    }
     for (size_t i = 0; i < N_FILES; i++) {
         char temporary[NAME_ROOM];
 
@@ -239,40 +242,19 @@ compose(enum x509_kind kind, const char *name, const struct key *subject,
 }
 
 static int
-make_ca(int dir, const char *key_name, const char *cert_name, enum x509_kind kind,
-        const char *common_name, int64_t now, struct key **ret_key,
-        struct buf *into_der, struct error *err)
+make_cas(int dir, const struct signer_init *init, int64_t now, struct error *err)
 {
+    struct ca_names names = { init->trust_domain, init->issuer, init->guests };
     CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX);
+    struct ca_set cas;
+    int rc = ca_set_begin(&names, now, &cas, err);
 
-    if (make_key(dir, key_name, ret_key, err) < 0 ||
-        compose(kind, common_name, *ret_key, *ret_key, NULL, now, into_der, err) < 0 ||
-        x509_to_pem(into_der->data, into_der->len, &pem, err) < 0)
-        return -1;
-    return file_replace_at(dir, cert_name, pem.data, pem.len, 0600, err);
-}
-
-static int
-make_bundle(int dir, const struct signer_init *init, const struct key *ca_key,
-            const struct buf *ca_der, struct error *err)
-{
-    CLEANUP(buf_clear) struct buf bytes = BUF(BUNDLE_MAX);
-    struct bundle bundle = { .serial = 1, .ca_now_len = ca_der->len };
-    uint8_t signature[KEY_SIGNATURE_LEN];
-
-    if (ca_der->len > sizeof bundle.ca_now)
-        return error_set(err, ERROR_SYSTEM, "the CA's certificate is too long");
-    memcpy(bundle.ca_now, ca_der->data, ca_der->len);
-    (void)snprintf(bundle.issuer, sizeof bundle.issuer, "%s", init->issuer);
-    (void)snprintf(bundle.guest_listener, sizeof bundle.guest_listener, "%s",
-                   init->guests);
-    if (bundle_message(&bundle, &bytes, err) < 0 ||
-        key_sign(ca_key, bytes.data, bytes.len, signature, err) < 0)
-        return -1;
-    buf_add(&bytes, signature, sizeof signature);
-    if (!buf_ok(&bytes))
-        return error_set(err, ERROR_SYSTEM, "the bundle is too long");
-    return file_replace_at(dir, SIGNER_FILE_BUNDLE, bytes.data, bytes.len, 0600, err);
+    if (rc == 0)
+        rc = ca_file_make(dir, SIGNER_FILE_CAS, &cas, err);
+    if (rc == 0)
+        rc = ca_set_pem(&cas, &pem, err);
+    explicit_bzero(&cas, sizeof cas);
+    return rc < 0 ? -1 : file_replace_at(dir, SIGNER_FILE_CA_CERT, pem.data, pem.len, 0600, err);
 }
 
 /* One key; the signer publishes the next when it begins, and makes those of bound tokens. */
@@ -294,11 +276,7 @@ make_rings(int dir, int64_t now, struct error *err)
 static int
 make_all_keys(int dir, const struct signer_init *init, int64_t now, struct error *err)
 {
-    CLEANUP(key_free)
-    struct key *receipt = NULL, *host_ca = NULL, *ek_ca = NULL;
-    CLEANUP(buf_clear)
-    struct buf host_der = BUF(BUNDLE_CA_MAX), ek_der = BUF(MINT_CA_MAX);
-    char name[NAME_TRUST_DOMAIN_MAX + 32];
+    CLEANUP(key_free) struct key *receipt = NULL;
 
     if (make_rings(dir, now, err) < 0 ||
         make_key(dir, SIGNER_FILE_RECEIPT, &receipt, err) < 0 ||
@@ -306,15 +284,7 @@ make_all_keys(int dir, const struct signer_init *init, int64_t now, struct error
         make_secret(dir, SIGNER_FILE_ACTIVATE, err) < 0 ||
         make_secret(dir, SIGNER_FILE_ROW, err) < 0)
         return -1;
-    (void)snprintf(name, sizeof name, "%s hosts", init->trust_domain);
-    if (make_ca(dir, SIGNER_FILE_HOST_CA, SIGNER_FILE_CA_CERT, X509_CA_HOST, name, now,
-                &host_ca, &host_der, err) < 0)
-        return -1;
-    (void)snprintf(name, sizeof name, "%s vTPMs", init->trust_domain);
-    if (make_ca(dir, SIGNER_FILE_EK_CA, SIGNER_FILE_EK_CA_CERT, X509_CA_EK, name, now,
-                &ek_ca, &ek_der, err) < 0)
-        return -1;
-    return make_bundle(dir, init, host_ca, &host_der, err);
+    return make_cas(dir, init, now, err);
 }
 
 /* The text of signer.conf; the hosts that clients will connect to are among the names.

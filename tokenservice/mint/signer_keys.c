@@ -32,7 +32,9 @@ signer_keys_free(struct signer_keys *keys)
     secret_free(keys->activate);
     secret_free(keys->row);
     fd_close(keys->file.fd);
+    fd_close(keys->cas_file.fd);
     explicit_bzero(&keys->rings, sizeof keys->rings);
+    explicit_bzero(&keys->cas, sizeof keys->cas);
     free(keys);
 }
 
@@ -105,17 +107,16 @@ read_secret(int dir, const char *name, struct secret **ret, struct error *err)
 }
 
 static int
-read_cert(int dir, const char *name, uint8_t *ret, size_t max, size_t *ret_len,
-          struct error *err)
+read_cert(int dir, const char *name, struct mint_ca *ret, struct error *err)
 {
-    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX), der = BUF(max);
+    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX), der = BUF(sizeof ret->der);
 
     if (read_file(dir, name, &pem, err) < 0)
         return -1;
     if (x509_from_pem((const char *)pem.data, pem.len, &der, err) < 0)
         return error_wrap(err, "%s", name);
-    memcpy(ret, der.data, der.len);
-    *ret_len = der.len;
+    memcpy(ret->der, der.data, der.len);
+    ret->len = der.len;
     return 0;
 }
 
@@ -183,40 +184,24 @@ read_conf(const char *key_dir, struct mint_info *info, struct error *err)
     return 0;
 }
 
-/* The bundle on disk must be ours: signed by our CA, of our issuer. */
-static int
-read_bundle(int dir, struct mint_info *info, struct error *err)
-{
-    CLEANUP(buf_clear) struct buf bytes = BUF(BUNDLE_MAX);
-    struct bundle bundle;
-
-    if (read_file(dir, SIGNER_FILE_BUNDLE, &bytes, err) < 0)
-        return -1;
-    if (bundle_decode(bytes.data, bytes.len, &bundle, err) < 0)
-        return error_wrap(err, "%s", SIGNER_FILE_BUNDLE);
-    if (strcmp(bundle.issuer, info->issuer) != 0 ||
-        bundle.ca_now_len != info->host_ca_len ||
-        memcmp(bundle.ca_now, info->host_ca, info->host_ca_len) != 0)
-        return error_set(err, ERROR_INPUT, "%s is of another trust domain",
-                         SIGNER_FILE_BUNDLE);
-    memcpy(info->bundle, bytes.data, bytes.len);
-    info->bundle_len = bytes.len;
-    info->bundle_serial = bundle.serial;
-    return 0;
-}
-
 /* Each key for one purpose only: a copied file would quietly join two. */
 static int
 check_distinct(const struct signer_keys *keys, struct error *err)
 {
-    uint8_t scalars[3 + KEY_RINGS * KEY_RING_MAX][KEY_PRIVATE_LEN];
+    uint8_t scalars[1 + 2 * MINT_CAS_MAX + KEY_RINGS * KEY_RING_MAX][KEY_PRIVATE_LEN];
     const struct secret *masters[] = { keys->nonce, keys->activate, keys->row };
     bool same = false;
     size_t n = 0;
 
-    key_private(keys->host_ca, scalars[n++]);
-    key_private(keys->ek_ca, scalars[n++]);
     key_private(keys->receipt, scalars[n++]);
+    for (size_t i = 0; i < keys->cas.n; i++) {
+        const struct ca_pair *pair = &keys->cas.of[i];
+
+        if (pair->state == MINT_KEY_RETIRING)
+            continue;
+        memcpy(scalars[n++], pair->host_scalar, KEY_PRIVATE_LEN);
+        memcpy(scalars[n++], pair->ek_scalar, KEY_PRIVATE_LEN);
+    }
     for (size_t k = 0; k < KEY_RINGS; k++) {
         for (size_t i = 0; i < keys->rings.of[k].n; i++)
             memcpy(scalars[n++], keys->rings.of[k].keys[i].scalar, KEY_PRIVATE_LEN);
@@ -282,12 +267,92 @@ read_rings(int dir, struct signer_keys *keys, struct error *err)
     return rc;
 }
 
+/* Those of an earlier version are the first generation. */
+static int
+adopt_cas(int dir, struct error *err)
+{
+    CLEANUP(key_free) struct key *host = NULL, *ek = NULL;
+    CLEANUP(buf_clear) struct buf bundle = BUF(BUNDLE_MAX);
+    struct mint_ca host_cert, ek_cert;
+    struct ca_set cas;
+    int rc;
+
+    if (read_key(dir, SIGNER_FILE_HOST_CA, &host, err) < 0 || read_key(dir, SIGNER_FILE_EK_CA, &ek, err) < 0 ||
+        read_cert(dir, SIGNER_FILE_CA_CERT, &host_cert, err) < 0 ||
+        read_cert(dir, SIGNER_FILE_EK_CA_CERT, &ek_cert, err) < 0 ||
+        read_file(dir, SIGNER_FILE_BUNDLE, &bundle, err) < 0)
+        return -1;
+    rc = ca_set_adopt(host, ek, &host_cert, &ek_cert, &bundle, &cas, err);
+    if (rc == 0)
+        rc = ca_file_make(dir, SIGNER_FILE_CAS, &cas, err);
+    explicit_bzero(&cas, sizeof cas);
+    return rc;
+}
+
+/* They would outlive their time there. */
+static int
+remove_adopted(int dir, struct error *err)
+{
+    static const char *const old[] = { SIGNER_FILE_HOST_CA, SIGNER_FILE_EK_CA, SIGNER_FILE_EK_CA_CERT,
+                                       SIGNER_FILE_BUNDLE };
+    bool removed = false;
+
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        if (unlinkat(dir, old[i], 0) == 0)
+            removed = true;
+        else if (errno != ENOENT)
+            return error_sys(err, errno, "remove %s", old[i]);
+    }
+    return removed && fsync(dir) < 0 ? error_sys(err, errno, "key folder") : 0;
+}
+
+/* For whoever is to be told whom to trust, a restore on another machine first of all. */
+static int
+publish_cas(int dir, const struct ca_set *cas, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf had = BUF(2 * SIGNER_PEM_MAX), pem = BUF(2 * SIGNER_PEM_MAX);
+    struct error none;
+
+    if (ca_set_pem(cas, &pem, err) < 0)
+        return -1;
+    if (read_file(dir, SIGNER_FILE_CA_CERT, &had, &none) == 0 && had.len == pem.len &&
+        memcmp(had.data, pem.data, pem.len) == 0)
+        return 0;
+    return file_replace_at(dir, SIGNER_FILE_CA_CERT, pem.data, pem.len, 0600, err);
+}
+
+static int
+read_cas(int dir, struct signer_keys *keys, struct error *err)
+{
+    struct ca_set cas;
+    int rc;
+
+    if (faccessat(dir, SIGNER_FILE_CAS, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno != ENOENT)
+            return error_sys(err, errno, "key folder: %s", SIGNER_FILE_CAS);
+        if (adopt_cas(dir, err) < 0)
+            return -1;
+    }
+    if (remove_adopted(dir, err) < 0)
+        return -1;
+    keys->cas_file.fd = openat(dir, SIGNER_FILE_CAS, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (keys->cas_file.fd < 0)
+        return error_sys(err, errno, "key folder: %s", SIGNER_FILE_CAS);
+    if (check_mode(keys->cas_file.fd, SIGNER_FILE_CAS, err) < 0)
+        return -1;
+    if (ca_file_read(&keys->cas_file, &cas, err) < 0)
+        return error_wrap(err, "%s", SIGNER_FILE_CAS);
+    rc = publish_cas(dir, &cas, err);
+    if (rc == 0)
+        rc = signer_keys_take_cas(keys, &cas, err);
+    explicit_bzero(&cas, sizeof cas);
+    return rc;
+}
+
 static int
 read_keys(int dir, struct signer_keys *keys, struct error *err)
 {
-    if (read_rings(dir, keys, err) < 0 ||
-        read_key(dir, SIGNER_FILE_HOST_CA, &keys->host_ca, err) < 0 ||
-        read_key(dir, SIGNER_FILE_EK_CA, &keys->ek_ca, err) < 0 ||
+    if (read_rings(dir, keys, err) < 0 || read_cas(dir, keys, err) < 0 ||
         read_key(dir, SIGNER_FILE_RECEIPT, &keys->receipt, err) < 0 ||
         read_secret(dir, SIGNER_FILE_NONCE, &keys->nonce, err) < 0 ||
         read_secret(dir, SIGNER_FILE_ACTIVATE, &keys->activate, err) < 0 ||
@@ -372,6 +437,57 @@ signer_keys_take(struct signer_keys *keys, const struct key_rings *rings, struct
     return 0;
 }
 
+struct ca_names
+signer_keys_names(const struct signer_keys *keys)
+{
+    return (struct ca_names){ keys->info.trust_domain, keys->info.issuer, keys->info.guests };
+}
+
+static void
+show_cas(const struct ca_set *cas, uint64_t change, struct mint_info *info)
+{
+    const struct ca_pair *active = ca_set_find(cas, MINT_KEY_ACTIVE);
+
+    memcpy(info->host_ca, active->host.der, active->host.len);
+    info->host_ca_len = active->host.len;
+    memcpy(info->ek_ca, active->ek.der, active->ek.len);
+    info->ek_ca_len = active->ek.len;
+    info->n_host_before = info->n_ek_before = 0;
+    for (size_t i = 0; i < cas->n; i++) {
+        if (cas->of[i].state != MINT_KEY_RETIRING)
+            continue;
+        info->ek_before[info->n_ek_before++] = cas->of[i].ek;
+        if (cas->of[i].host.len > 0)
+            info->host_before[info->n_host_before++] = cas->of[i].host;
+    }
+    memcpy(info->bundle, cas->bundle, cas->bundle_len);
+    info->bundle_len = cas->bundle_len;
+    info->bundle_serial = cas->serial;
+    info->ca_change = change;
+}
+
+int
+signer_keys_take_cas(struct signer_keys *keys, const struct ca_set *cas, struct error *err)
+{
+    const struct ca_pair *active = ca_set_find(cas, MINT_KEY_ACTIVE);
+    CLEANUP(key_free) struct key *host = NULL, *ek = NULL;
+    struct bundle bundle;
+
+    if (bundle_decode(cas->bundle, cas->bundle_len, &bundle, err) < 0)
+        return -1;
+    if (strcmp(bundle.issuer, keys->info.issuer) != 0)
+        return error_set(err, ERROR_INPUT, "the trust bundle is of another trust domain");
+    if (key_from_private(active->host_scalar, &host, err) < 0 || key_from_private(active->ek_scalar, &ek, err) < 0)
+        return -1;
+    key_free(keys->host_ca);
+    key_free(keys->ek_ca);
+    keys->host_ca = STEAL(host);
+    keys->ek_ca = STEAL(ek);
+    keys->cas = *cas;
+    show_cas(cas, keys->cas_file.seq, &keys->info);
+    return 0;
+}
+
 int
 signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *err)
 {
@@ -381,7 +497,7 @@ signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *er
 
     if (!keys)
         return error_sys(err, ENOMEM, "keys");
-    keys->file.fd = -1;
+    keys->file.fd = keys->cas_file.fd = -1;
     keys->interval = KEY_ROTATE_DAYS * INT64_C(86400);
     info = &keys->info;
     dir = open(key_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -391,12 +507,7 @@ signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *er
         return error_set(err, ERROR_MISSING,
                          "%s: virtid init did not finish here; run it again", key_dir);
     if (check_mode(dir, key_dir, err) < 0 || read_conf(key_dir, info, err) < 0 ||
-        read_keys(dir, keys, err) < 0 ||
-        read_cert(dir, SIGNER_FILE_CA_CERT, info->host_ca, sizeof info->host_ca,
-                  &info->host_ca_len, err) < 0 ||
-        read_cert(dir, SIGNER_FILE_EK_CA_CERT, info->ek_ca, sizeof info->ek_ca,
-                  &info->ek_ca_len, err) < 0 ||
-        read_bundle(dir, info, err) < 0)
+        read_keys(dir, keys, err) < 0)
         return -1;
     key_point(keys->receipt, info->receipt_point);
     *ret = STEAL(keys);

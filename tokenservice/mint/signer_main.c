@@ -186,9 +186,9 @@ print_domain(const char *key_dir, struct error *err)
     hex_encode(hash, sizeof hash, hex);
     b64url_encode(hash, sizeof hash, b64url);
     printf("trust_domain=%s\nissuer=%s\nnames=%s\nguests=%s\nca_sha256=%s\n"
-           "ca_sha256_b64url=%s\nca_pem_file=%s/%s\nbundle_file=%s/%s\nkid=%s\n",
+           "ca_sha256_b64url=%s\nca_pem_file=%s/%s\nkid=%s\n",
            info->trust_domain, info->issuer, info->names, info->guests, hex, b64url,
-           key_dir, SIGNER_FILE_CA_CERT, key_dir, SIGNER_FILE_BUNDLE, info->kid);
+           key_dir, SIGNER_FILE_CA_CERT, info->kid);
     return fflush(stdout) == 0 ? 0 : error_sys(err, errno, "write");
 }
 
@@ -292,7 +292,7 @@ serve(const struct options *o, struct error *err)
     /* OpenSSL keeps its keys in ordinary memory; best effort where RLIMIT_MEMLOCK is
      * small. */
     (void)mlockall(MCL_CURRENT);
-    if (signer_sandbox(keys->file.fd, err) < 0)
+    if (signer_sandbox(keys->file.fd, keys->cas_file.fd, err) < 0)
         return -1;
     while (!end) {
         if (answer_one(keys, o->fd, &end, err) < 0)

@@ -34,7 +34,7 @@ allow_memory(scmp_filter_ctx filter)
     return rc;
 }
 
-/* What changes keys on disk, of this one file, which is open. */
+/* What changes keys on disk, of files that are open. */
 static int
 allow_file(scmp_filter_ctx filter, int file)
 {
@@ -46,8 +46,17 @@ allow_file(scmp_filter_ctx filter, int file)
     return rc;
 }
 
+/* The links behind the CAs are read when somebody needs one. */
+static int
+allow_links(scmp_filter_ctx filter, int file)
+{
+    struct scmp_arg_cmp is_file = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)file);
+
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1, is_file);
+}
+
 int
-signer_sandbox(int key_file, struct error *err)
+signer_sandbox(int key_file, int ca_file, struct error *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int rc = filter ? 0 : -ENOMEM;
@@ -58,6 +67,10 @@ signer_sandbox(int key_file, struct error *err)
         rc = allow_memory(filter);
     if (rc == 0)
         rc = allow_file(filter, key_file);
+    if (rc == 0)
+        rc = allow_file(filter, ca_file);
+    if (rc == 0)
+        rc = allow_links(filter, ca_file);
     if (rc == 0)
         rc = seccomp_load(filter);
     seccomp_release(filter);

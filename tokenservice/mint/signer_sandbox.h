@@ -6,7 +6,7 @@
 #include "lib/common/error.h"
 
 /*
- * From here on: packets on descriptors that are open, writing to `key_file` (a descriptor), memory, time,
+ * From here on: packets on descriptors that are open, writing to `key_file` and `ca_file` (descriptors), reading the latter, memory, time,
  * random numbers, and the end.  No file, socket, program, process or namespace is opened or made; a try fails with EPERM.
  */
-int signer_sandbox(int key_file, struct error *err);
+int signer_sandbox(int key_file, int ca_file, struct error *err);

@@ -6,7 +6,7 @@
 
 #include "lib/common/encode.h"
 #include "lib/common/log.h"
-#include "lib/crypto/x509.h"
+#include "tokenservice/mint/signer_ca.h"
 
 enum {
     CLOCK_STEP_SECONDS = 60, /* between two ticks: less is a clock that is steered, not set */
@@ -65,7 +65,7 @@ move(struct signer_keys *keys, enum key_ring_kind kind, enum ring_move due, stru
 static void
 begin(struct signer_keys *keys, int64_t now)
 {
-    bool cut = !key_file_is_even(&keys->file);
+    bool cut = !slot_file_is_even(&keys->file);
 
     for (size_t k = 0; k < KEY_RINGS; k++) {
         key_ring_clamp(&keys->rings.of[k], now);
@@ -115,7 +115,9 @@ catch_up(struct signer_keys *keys, struct error *err)
     if (keys->unsaved && key_file_write(&keys->file, &keys->rings, err) < 0)
         return -1;
     keys->unsaved = false;
-    return turn(keys, RING_TOKEN, err) < 0 || turn(keys, RING_BOUND, err) < 0 ? -1 : 0;
+    if (turn(keys, RING_TOKEN, err) < 0 || turn(keys, RING_BOUND, err) < 0)
+        return -1;
+    return signer_ca_tick(keys, keys->wall, err);
 }
 
 /* A disk that fails is told once, and once that it is in order. */
@@ -127,7 +129,7 @@ do_what_is_due(struct signer_keys *keys)
     if (catch_up(keys, &trouble) == 0)
         trouble = (struct error){ 0 };
     if (trouble.code != ERROR_NONE && keys->trouble.code == ERROR_NONE)
-        log_error(&trouble, "event=alarm the keys that sign tokens can not be changed; those of now go on");
+        log_error(&trouble, "event=alarm the keys can not be changed; those of now go on");
     else if (trouble.code == ERROR_NONE && keys->trouble.code != ERROR_NONE)
         log_notice("event=keys-in-order");
     keys->trouble = trouble;
@@ -190,20 +192,17 @@ signer_revoke(struct signer_keys *keys, const char *kid, struct error *err)
 }
 
 static int
-add_fixed(struct mint_keys *list, enum mint_key_purpose purpose, const struct key *key, const struct x509_info *ca,
-          struct error *err)
+add_receipt(struct mint_keys *list, const struct signer_keys *keys, struct error *err)
 {
     struct mint_key *entry = &list->keys[list->n++];
-    uint8_t point[KEY_POINT_LEN], thumbprint[KEY_THUMBPRINT_LEN];
+    uint8_t thumbprint[KEY_THUMBPRINT_LEN];
 
-    *entry = (struct mint_key){ .purpose = purpose, .state = MINT_KEY_ACTIVE };
-    key_point(key, point);
-    if (key_thumbprint(point, thumbprint, err) < 0)
+    *entry = (struct mint_key){ .purpose = MINT_KEY_RECEIPT, .state = MINT_KEY_ACTIVE };
+    if (key_thumbprint(keys->info.receipt_point, thumbprint, err) < 0)
         return -1;
     b64url_encode(thumbprint, sizeof thumbprint, entry->kid);
-    entry->made = entry->since = ca->not_before;
-    if (purpose != MINT_KEY_RECEIPT)
-        entry->step = ca->not_after;
+    if (keys->cas.links < MINT_CAS_MAX - 1) /* the first CAs, of the same init, are known still */
+        entry->made = entry->since = keys->cas.of[0].made;
     return 0;
 }
 
@@ -226,7 +225,6 @@ int
 signer_key_list(const struct signer_keys *keys, struct mint_keys *ret, struct error *err)
 {
     const struct mint_info *info = &keys->info;
-    struct x509_info host_ca, ek_ca;
 
     memset(ret, 0, sizeof *ret);
     strcpy(ret->jwks, info->jwks);
@@ -235,11 +233,5 @@ signer_key_list(const struct signer_keys *keys, struct mint_keys *ret, struct er
     strcpy(ret->bound_kid, info->bound_kid);
     add_ring(ret, keys, RING_TOKEN);
     add_ring(ret, keys, RING_BOUND);
-    /* One init made them all. */
-    if (x509_read(info->host_ca, info->host_ca_len, &host_ca, err) < 0 ||
-        x509_read(info->ek_ca, info->ek_ca_len, &ek_ca, err) < 0 ||
-        add_fixed(ret, MINT_KEY_HOST_CA, keys->host_ca, &host_ca, err) < 0 ||
-        add_fixed(ret, MINT_KEY_EK_CA, keys->ek_ca, &ek_ca, err) < 0)
-        return -1;
-    return add_fixed(ret, MINT_KEY_RECEIPT, keys->receipt, &host_ca, err);
+    return signer_ca_list(keys, ret, err) < 0 ? -1 : add_receipt(ret, keys, err);
 }
