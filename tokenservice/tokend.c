@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -32,8 +33,6 @@
 #include "tokenservice/server_cert.h"
 #include "tokenservice/signer_child.h"
 
-#define DATABASE "tokend.db" /* in the state folder */
-#define DATABASE_COPY "backup.db"
 
 enum {
     SIGNER_END_MS = 3000,
@@ -59,8 +58,9 @@ struct tokend {
     struct event_base *base;
     struct event *on_term, *on_int, *on_hup, *on_child, *on_look, *on_renewed;
     struct http_server *server;
-    struct server_cert cert,
-        next_cert; /* next: made by the worker, put in by the loop */
+    struct server_cert cert, next_cert; /* next: made by the worker, put in by the loop */
+    pthread_mutex_t next_lock;
+    atomic_bool another_ca; /* issues now: the certificate is to be made anew at once */
     atomic_bool looking; /* at the keys that sign tokens: the worker is asked once at a time */
     bool renewing, draining;
     int64_t no_renewal_before_ms;
@@ -231,7 +231,7 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     s->state_dir = t->conf->state_dir;
     s->accept_clock = t->conf->accept_clock;
     s->begin_recovery = t->conf->recovery;
-    snprintf(path, sizeof path, "%s/" DATABASE, t->conf->state_dir);
+    snprintf(path, sizeof path, "%s/" TOKEND_DATABASE, t->conf->state_dir);
     if (mint_new(signer_fd, &s->mint, err) < 0 ||
         store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||
         check_signer(t, t->conf, err) < 0)
@@ -244,24 +244,6 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
     if (server_cert_make(s->mint, &s->info, &t->cert, err) < 0)
         return -1;
     s->server_cert_ends = t->cert.ends;
-    return 0;
-}
-
-int
-tokend_copy_database(const struct tokend_conf *conf, struct error *err)
-{
-    char path[PATH_MAX], copy[PATH_MAX];
-
-    snprintf(path, sizeof path, "%s/" DATABASE, conf->state_dir);
-    snprintf(copy, sizeof copy, "%s/" DATABASE_COPY, conf->state_dir);
-    if (geteuid() == 0 && process_become(conf->service_user, err) < 0)
-        return -1;
-    if (unlink(copy) < 0 && errno != ENOENT)
-        return error_sys(err, errno, "%s", copy);
-    if (store_copy(path, copy, err) < 0) {
-        (void)unlink(copy);
-        return -1;
-    }
     return 0;
 }
 
@@ -281,12 +263,15 @@ wake_parked(void *arg, const char *key)
     http_server_wake(t->server, key);
 }
 
+static void recertify(void *arg);
+
 static int
 serve(struct tokend *t, struct error *err)
 {
     if (http_server_new(t->base, &t->server, err) < 0)
         return -1;
     t->service.wake = wake_parked;
+    t->service.recertify = recertify;
     t->service.wake_context = t;
     return listeners_serve(&t->listeners, t->server, &t->service, &t->cert, broken, err);
 }
@@ -365,15 +350,32 @@ child_ended(evutil_socket_t fd, short what, void *arg)
 static void
 make_next_cert(void *arg)
 {
+    CLEANUP(server_cert_clear) struct server_cert made = { .plain = NULL };
     struct tokend *t = arg;
     struct error err = { 0 };
 
-    if (server_cert_make(t->service.mint, &t->service.info, &t->next_cert, &err) < 0)
+    if (server_cert_make(t->service.mint, &t->service.info, &made, &err) < 0) {
         log_error(&err,
                   "the server certificate was not renewed; going on with the old one");
-    else
-        t->service.server_cert_ends = t->next_cert.ends;
+    } else {
+        t->service.server_cert_ends = made.ends;
+        pthread_mutex_lock(&t->next_lock);
+        server_cert_clear(&t->next_cert); /* the loop did not come to it */
+        t->next_cert = made;
+        pthread_mutex_unlock(&t->next_lock);
+        made = (struct server_cert){ .plain = NULL };
+    }
     event_active(t->on_renewed, 0, 0);
+}
+
+/* On the worker, before it answers anybody by the new CA. */
+static void
+recertify(void *arg)
+{
+    struct tokend *t = arg;
+
+    atomic_store(&t->another_ca, true);
+    make_next_cert(t);
 }
 
 /* On the worker. */
@@ -418,7 +420,7 @@ look_at_clock(evutil_socket_t fd, short what, void *arg)
     (void)what;
     look_at_keys_again(t);
     if (t->renewing || now < t->no_renewal_before_ms ||
-        clock_realtime_ms() / 1000 < t->cert.renew_after)
+        (clock_realtime_ms() / 1000 < t->cert.renew_after && !atomic_load(&t->another_ca)))
         return;
     t->no_renewal_before_ms = now + RENEW_AGAIN_MS;
     t->renewing = true;
@@ -433,17 +435,22 @@ static void
 renewed(evutil_socket_t fd, short what, void *arg)
 {
     struct tokend *t = arg;
+    struct server_cert next;
 
     (void)fd;
     (void)what;
     t->renewing = false;
-    if (!t->next_cert.plain)
-        return;
-    http_server_retls(t->server, t->cert.plain, t->next_cert.plain);
-    http_server_retls(t->server, t->cert.hosts, t->next_cert.hosts);
-    server_cert_clear(&t->cert);
-    t->cert = t->next_cert;
+    pthread_mutex_lock(&t->next_lock);
+    next = t->next_cert;
     t->next_cert = (struct server_cert){ .plain = NULL };
+    pthread_mutex_unlock(&t->next_lock);
+    if (!next.plain)
+        return;
+    http_server_retls(t->server, t->cert.plain, next.plain);
+    http_server_retls(t->server, t->cert.hosts, next.hosts);
+    server_cert_clear(&t->cert);
+    t->cert = next;
+    atomic_store(&t->another_ca, false);
     log_info("event=server-certificate renewed");
 }
 
@@ -496,6 +503,7 @@ tokend_new(struct tokend_conf *conf, struct tokend **ret, struct error *err)
     t->conf = conf;
     t->lock = -1;
     listeners_init(&t->listeners);
+    pthread_mutex_init(&t->next_lock, NULL);
     if (prepare_process(t, &signer_fd, err) < 0 || make_loop(t, err) < 0 ||
         start_service(t, signer_fd, err) < 0)
         return -1;
@@ -576,5 +584,6 @@ tokend_free(struct tokend *t)
     listeners_close(&t->listeners);
     free(t->next_live);
     fd_close(t->lock);
+    pthread_mutex_destroy(&t->next_lock);
     free(t);
 }

@@ -12,6 +12,7 @@
 
 /* Header of an answer to a report: a key was revoked at that time (ms); guests get new tokens. */
 #define HTTP_TOKENS_SINCE "Virtid-Tokens-Since"
+#define HTTP_BUNDLE "Virtid-Bundle" /* serial of the newest */
 /* Header of the answer `foreign` to a hand-over: 1, because an operator locked the VM.  Older hosts refuse an answer with a
  * member that they do not know, and pass over a header. */
 #define HTTP_LOCKED "Virtid-Locked"

@@ -38,6 +38,7 @@ static const struct problem table[] = {
     { "grace", 503, "The service has just started and waits for the hosts", "wait one lease time (60 s)" },
     { "recovery", 503, "The service works with a restored database: nobody is enrolled and nothing is placed", "`virtid recovery show`, then `virtid recovery finish`" },
     { "key-young", 409, "The next key was not published long enough", "wait as long as it says; `virtid key revoke KID` does not wait" },
+    { "ca-young", 409, "Hosts that were seen lately do not have the next CA yet", "start virtid-hostd there and try again, or `virtid host remove NAME`; `virtid key rotate --ca --force` does not wait: such hosts join anew" },
     { "clock", 503, "The service's clock is behind its newest record", "set its clock; if it is right and was ahead before, start virtid-tokend once with --accept-clock" },
     { "claimed", 409, "Another host claimed this VM first", "`virtid why DOMAIN` names it; `virtid place DOMAIN HOST` settles it" },
     { "not-placed", 403, "The VM is not for this host", "`virtid place DOMAIN HOST`; to move it while it runs, `virtid pool set` takes the host into its pool" },
@@ -141,7 +142,7 @@ static const struct problem table[] = {
     /* connections */
     { "server-not-yet", 403, "The server's certificate is not valid yet: the clock here is behind, or the server's ahead", "compare the clocks (`virtid host check`) and set the wrong one; it goes on by itself" },
     { "server-expired", 403, "The server's certificate has ended, or the clock here is ahead", "compare the clocks and set the wrong one; if both are right, see the server's log for why it did not renew its certificate" },
-    { "server-untrusted", 403, "The server's certificate is by a CA that is not trusted here", "see that the address is the right one; if the token service was set up anew: `virtid host add NAME` there, then `virtid-hostd join` here" },
+    { "server-untrusted", 403, "The server's certificate is by a CA that is not trusted here", "see that the address is right; if the token service was set up anew, or its CA turned while this host was off: `virtid host remove NAME`, `virtid host add NAME` there, then `virtid-hostd join` here" },
     { "client-expired", 403, "The server says that our certificate has ended", "compare the clocks; if they are right: `virtid host add NAME` at the service, then `virtid-hostd join` here" },
     { "client-not-yet", 403, "The server says that our certificate is not valid yet, or damaged", "compare the clocks; if they are right: `virtid host add NAME` at the service, then `virtid-hostd join` here" },
     { "client-untrusted", 403, "The server does not know the CA of our certificate", "if the token service was set up anew: `virtid host add NAME` there, then `virtid-hostd join` here" },

@@ -34,7 +34,7 @@ is_command(const char *text)
     static const char *const commands[] = {
         "init",        "host add", "host approve", "host list", "host remove", "host check", "pool set",
         "enable",      "disable",  "place",        "list",      "info",
-        "key revoke",  "unlock",
+        "key revoke",  "key rotate", "unlock",
         "accept",      "recovery show", "recovery finish", "why",         "set",      "audience add", "audience list", "audience remove",
     };
 

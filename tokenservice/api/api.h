@@ -7,7 +7,7 @@
 #include "tokenservice/api/route.h"
 
 /* api_keys.c: what everybody may see */
-api_handler api_discovery, api_jwks, api_bound_discovery, api_bound_jwks, api_health, api_ready;
+api_handler api_discovery, api_ca /* api_admin_ca.c */, api_jwks, api_bound_discovery, api_bound_jwks, api_health, api_ready;
 /* api_challenge.c, api_token.c: guests */
 api_handler api_challenge, api_token;
 /* api_join.c: how a host comes in and stays */
@@ -28,4 +28,5 @@ api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, a
 api_handler api_admin_pools, api_admin_pool_set, api_admin_pool_remove;
 api_handler api_admin_recovery, api_admin_recovery_finish;
 api_handler api_admin_keys, api_admin_keys_rotate, api_admin_keys_revoke;
+api_handler api_admin_ca, api_admin_ca_rotate;
 api_handler api_admin_audiences, api_admin_audience_put, api_admin_audience_remove;

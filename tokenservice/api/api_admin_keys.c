@@ -13,6 +13,8 @@
 static const char *
 next_step(const struct mint_key *key)
 {
+    if (key->purpose == MINT_KEY_HOST_CA && key->state != MINT_KEY_ACTIVE)
+        return key->state == MINT_KEY_NEXT ? "active" : "dropped";
     if (!key->step)
         return NULL;
     if (!signing_keys_are(key))
@@ -33,7 +35,7 @@ answer_keys(struct api_call *call, const struct mint_keys *keys, struct error *e
 
         if (o && next_step(k) &&
             (json_object_set_new(o, "next", json_string(next_step(k))) < 0 ||
-             json_object_set_new(o, "next_at", json_integer((json_int_t)k->step * 1000)) < 0)) {
+             (k->step != 0 && json_object_set_new(o, "next_at", json_integer((json_int_t)k->step * 1000)) < 0))) {
             json_decref(o);
             o = NULL;
         }

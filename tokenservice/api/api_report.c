@@ -22,6 +22,7 @@
 #include "tokenservice/api/renewing.h"
 #include "tokenservice/api/retire.h"
 #include "tokenservice/api/vm_account.h"
+#include "tokenservice/api/authority.h"
 #include "tokenservice/api/signing_keys.h"
 
 enum { RECEIPTS_ROOM = 36 * 1024 /* of one answer, which is JSON_TEXT_MAX at most */ };
@@ -487,6 +488,7 @@ api_report(struct service *s, struct api_call *call, struct error *err)
         return -1;
     counts_leases(&s->counts, report->op, results, report->n_vms);
     signing_keys_tell(s, call);
+    authority_report(s, call);
     if (report->op == LEASE_OP_HANDOVER && results[0].locked)
         add_header(call, HTTP_LOCKED ": 1\r\n");
     call->reply->status = 200;

@@ -22,6 +22,7 @@
 #include "lib/wire/token.h"
 #include "tokenservice/api/accepting.h"
 #include "tokenservice/api/api_body.h"
+#include "tokenservice/api/authority.h"
 #include "tokenservice/api/behind.h"
 #include "tokenservice/api/copied.h"
 #include "tokenservice/api/decision.h"
@@ -163,11 +164,10 @@ check_proof_key(struct service *s, struct api_call *call, struct proof *proof, c
 static int
 judge(struct service *s, struct api_call *call, struct proof *proof, struct error *err)
 {
-    struct x509_der ek_ca = { s->info.ek_ca, s->info.ek_ca_len };
+    struct x509_der cas[MINT_CAS_MAX + 1];
     struct proof_service service = { .issuer = s->info.issuer,
                                      .now_ms = call->now_ms,
-                                     .ek_cas = &ek_ca,
-                                     .n_ek_cas = 1 };
+                                     .ek_cas = cas, .n_ek_cas = authority_ek_cas(s, cas) };
     const struct service_subkeys *keys;
     uint64_t hour;
 

@@ -10,6 +10,7 @@
 #include "lib/common/log.h"
 #include "lib/crypto/hash.h"
 #include "lib/crypto/x509.h"
+#include "tokenservice/api/authority.h"
 #include "tokenservice/api/decision.h"
 #include "tokenservice/api/host_keys.h"
 #include "tokenservice/api/recovery.h"
@@ -26,14 +27,15 @@ static int
 read_certificate(const struct service *s, const struct http_request *request,
                  int64_t now_ms, struct x509_info *ret, struct error *err)
 {
-    struct x509_der ca = { s->info.host_ca, s->info.host_ca_len };
+    struct x509_der cas[MINT_CAS_MAX + 1];
+    size_t n_cas = authority_host_cas(s, cas);
     struct error why;
 
     if (!request->client_cert)
         return error_problem(err, ERROR_DENIED, "no-client-certificate",
                              "this request needs a host's certificate");
-    if (x509_verify(request->client_cert, request->client_cert_len, X509_HOST_TLS, &ca,
-                    1, host_keys_now(request->client_cert, request->client_cert_len, now_ms), ret,
+    if (x509_verify(request->client_cert, request->client_cert_len, X509_HOST_TLS, cas,
+                    n_cas, host_keys_now(request->client_cert, request->client_cert_len, now_ms), ret,
                     &why) < 0) {
         if (why.code != ERROR_SYSTEM)
             return refuse(err, why.text);

@@ -11,6 +11,7 @@
 #include "lib/crypto/x509.h"
 #include "lib/wire/fields.h"
 #include "tokenservice/api/api_body.h"
+#include "tokenservice/api/authority.h"
 
 int
 host_keys_read(const json_t *body, struct host_keys *ret, struct error *err)
@@ -139,11 +140,12 @@ int
 host_keys_verify_proof(const struct service *s, const struct store_cert *cert,
                        int64_t now_ms, struct error *err)
 {
-    struct x509_der ca = { s->info.host_ca, s->info.host_ca_len };
+    struct x509_der cas[MINT_CAS_MAX + 1];
+    size_t n_cas = authority_host_cas(s, cas);
     struct x509_info info;
     char uri[256];
 
-    if (x509_verify(cert->proof_cert, cert->proof_cert_len, X509_HOST_PROOF, &ca, 1,
+    if (x509_verify(cert->proof_cert, cert->proof_cert_len, X509_HOST_PROOF, cas, n_cas,
                     host_keys_now(cert->proof_cert, cert->proof_cert_len, now_ms), &info, err) < 0)
         return -1;
     snprintf(uri, sizeof uri, "spiffe://%s/host/%s", s->info.trust_domain, cert->host);

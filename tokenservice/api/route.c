@@ -23,6 +23,7 @@ static const struct route TABLE[] = {
     { "GET", "/.well-known/jwks.json", ON_PUBLIC, WHO_ANYONE, api_jwks },
     { "GET", "/bound/.well-known/openid-configuration", ON_PUBLIC, WHO_ANYONE, api_bound_discovery },
     { "GET", "/bound/.well-known/jwks.json", ON_PUBLIC, WHO_ANYONE, api_bound_jwks },
+    { "GET", "/.well-known/virtid-ca.pem", ON_PUBLIC, WHO_ANYONE, api_ca },
     { "GET", "/healthz", ON_PUBLIC, WHO_ANYONE, api_health },
     { "GET", "/readyz", ON_PUBLIC, WHO_ANYONE, api_ready },
 
@@ -65,6 +66,8 @@ static const struct route TABLE[] = {
     { "GET", "/v1/admin/keys", ON_ADMIN, WHO_ADMIN, api_admin_keys },
     { "POST", "/v1/admin/keys/rotate", ON_ADMIN, WHO_ADMIN, api_admin_keys_rotate },
     { "POST", "/v1/admin/keys/revoke", ON_ADMIN, WHO_ADMIN, api_admin_keys_revoke },
+    { "GET", "/v1/admin/ca", ON_ADMIN, WHO_ADMIN, api_admin_ca },
+    { "POST", "/v1/admin/ca/rotate", ON_ADMIN, WHO_ADMIN, api_admin_ca_rotate },
     { "GET", "/v1/admin/recovery", ON_ADMIN, WHO_ADMIN, api_admin_recovery },
     { "POST", "/v1/admin/recovery/finish", ON_ADMIN, WHO_ADMIN, api_admin_recovery_finish },
     { "GET", "/v1/admin/audit", ON_ADMIN, WHO_ADMIN, api_admin_audit },

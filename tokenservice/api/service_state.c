@@ -8,6 +8,7 @@
 
 #include "lib/common/log.h"
 #include "lib/wire/connect_msg.h"
+#include "tokenservice/api/authority.h"
 #include "tokenservice/api/recovery.h"
 #include "tokenservice/api/signing_keys.h"
 
@@ -173,6 +174,7 @@ service_clear(struct service *s)
     s->rates = NULL;
     pulls_free(s->pulls);
     s->pulls = NULL;
+    authority_clear(s);
     explicit_bzero(s->subkeys, sizeof s->subkeys);
 }
 

@@ -36,12 +36,17 @@ struct service_subkeys {
     uint8_t nonce[MINT_SUBKEY_LEN], activate[MINT_SUBKEY_LEN];
 };
 
+struct held; /* authority.c */
+
 struct service {
     struct store *store;
     struct mint *mint;
     struct mint_info info; /* its jwks and kid: as the signer said last (signing_keys.h) */
     int64_t tokens_since_ms; /* tokens made before may be of a key that was revoked; 0: none was lately */
     char recorded_kid[MINT_KID_MAX + 1], recorded_bound_kid[MINT_KID_MAX + 1]; /* the active keys in the audit */
+    uint64_t recorded_cas; /* the signer's number of the change of CAs that was recorded last; 0: none was */
+    struct held *held;     /* which bundle each host said that it holds */
+    size_t n_held;
     bool enrol_placed; /* a VM never seen waits for an operator */
     char hosts_advertised[ADVERTISED_MAX + 1]; /* in join codes */
     uid_t own_uid;
@@ -71,7 +76,8 @@ struct service {
     struct rates *rates;
     struct pulls *pulls;
     void (*wake)(void *context, const char *key); /* requests parked with this key; NULL: there are none */
-    void *wake_context;
+    void (*recertify)(void *context); /* another CA issues: the listeners need another certificate; or NULL */
+    void *wake_context;               /* of both */
     struct service_subkeys subkeys[SERVICE_SUBKEYS_MAX];
     /* A row of no VM: opened for a UUID that nobody knows, so that the answer takes as
      * long (CHECKS C26). */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/common/log.h"
+#include "tokenservice/api/authority.h"
 #include "tokenservice/api/decision.h"
 
 #define REVOKED "key-revoked"
@@ -58,6 +59,8 @@ signing_keys_took(struct service *s, const struct api_call *call, const char *wh
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
 
+    if (authority_look(s, call, keys, err) < 0)
+        return -1;
     strcpy(s->info.jwks, keys->jwks);
     strcpy(s->info.kid, keys->kid);
     strcpy(s->info.bound_jwks, keys->bound_jwks);
