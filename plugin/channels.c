@@ -149,11 +149,17 @@ changed(void *context)
 }
 
 static void
+behind(void *context, uint64_t serial)
+{
+    service_step_bundle(context, serial);
+}
+
+static void
 connected(void *context)
 {
     struct connecting *c = context;
     struct vm *vm = c->vm;
-    struct host_channel_owner owner = { vm, identity_of, may_sign, begin_sync, changed };
+    struct host_channel_owner owner = { vm, identity_of, may_sign, begin_sync, changed, behind };
 
     vm->connecting = false;
     fd_close(c->fds[1]); /* the socket's end tells of QEMU's as well */

@@ -153,6 +153,7 @@ struct hostd {
     char service_problem[300], service_problem_name[32]; /* the second as in lib/wire/problem.h, or "" */
     bool has_clock;                    /* how far the service's clock is ahead was measured */
     int64_t clock_ahead_ms;
+    uint64_t told_serial;              /* of the newest bundle, that was fetched since */
     int64_t tokens_since_ms;           /* guests were told of this revocation */
     bool showing;              /* receipts are on their way */
     int64_t service_since_ms, next_report_ms, next_bundle_ms, next_renew_ms, next_resolve_ms;

@@ -376,6 +376,7 @@ request_is_done(void *context)
     if (r->job.has_clock)
         service_take_clock(hostd, r->job.ahead_ms);
     channels_tell_stale(hostd, r->job.tokens_since_ms);
+    service_take_bundle_serial(hostd, r->job.bundle_serial);
     take_results(r);
     receipts_show(hostd);
     /* A refusal of the whole request (our certificate, a bad clock) is as good as no service. */

@@ -95,6 +95,7 @@ use_identity(struct hostd *hostd, struct host_identity *take_identity)
     c->proof_key = take_identity->proof_key;
     c->bundle = take_identity->bundle.data;
     c->bundle_len = take_identity->bundle.len;
+    c->bundle_serial = take_identity->trust.serial;
     hostd->next_resolve_ms = 0;
 }
 
@@ -256,21 +257,21 @@ struct errand {
 static void
 take_bundle(struct hostd *hostd, const struct enroll_job *job)
 {
-    const struct buf *held_bytes = &hostd->identity->bundle;
-    struct bundle held, next;
+    uint64_t serial, held = hostd->identity->trust.serial;
     struct error err;
 
-    if (job->bundle_len == held_bytes->len && memcmp(job->bundle, held_bytes->data, held_bytes->len) == 0)
-        return;
-    if (bundle_decode(held_bytes->data, held_bytes->len, &held, &err) < 0 ||
-        bundle_accept(&held, job->bundle, job->bundle_len, &next, &err) < 0 ||
-        host_identity_store_bundle(hostd->settings.state_dir, job->bundle, job->bundle_len, &err) < 0) {
+    if (host_identity_take_bundle(hostd->settings.state_dir, hostd->identity, job->bundle, job->bundle_len, &serial,
+                                  &err) < 0) {
         log_error(&err, "the service's trust bundle is not taken");
         return;
     }
+    if (serial == held)
+        return;
+    hostd->told_serial = 0; /* it may have been a step */
     load_identity(hostd);
-    log_notice("event=bundle serial=%llu", (unsigned long long)next.serial);
+    log_notice("event=bundle serial=%llu", (unsigned long long)serial);
     channels_hello_all(hostd);
+    hostd->next_report_ms = 0; /* the service waits to hear of it */
 }
 
 static void
@@ -316,6 +317,7 @@ send_errand(struct hostd *hostd, enum enroll_job_kind kind)
         return;
     e->hostd = hostd;
     e->job.kind = kind;
+    e->job.after = hostd->identity->trust.serial;
     e->job.done = errand_ran;
     enroll_thread_submit(hostd->enroll, &e->job);
 }
@@ -387,6 +389,54 @@ service_ask_vm(struct vm *vm)
     vm->hostd->asks++;
     vm->next_ask_ms = now + ASK_EVERY_MS;
     enroll_thread_submit(vm->hostd->enroll, &q->job);
+}
+
+/* ---- bundles ---- */
+
+static void
+stepped(void *context)
+{
+    struct errand *e = context;
+    struct vm *vm = vms_find(e->hostd, &e->job.uuid);
+
+    if (e->job.failed < 0)
+        log_error(&e->job.error, "no bundle for a guest that was off for long");
+    else if (vm && vm->channel)
+        host_channel_offer(vm->channel, e->job.bundle, e->job.bundle_len);
+    free(e);
+}
+
+static void
+step_ran(struct enroll_job *take_job)
+{
+    struct errand *e = (struct errand *)take_job;
+
+    mailbox_post(e->hostd->mailbox, stepped, e);
+}
+
+void
+service_step_bundle(struct vm *vm, uint64_t serial)
+{
+    struct errand *e = vm->hostd->enroll ? calloc(1, sizeof *e) : NULL;
+
+    if (!e)
+        return;
+    e->hostd = vm->hostd;
+    e->job.kind = ENROLL_JOB_BUNDLE;
+    e->job.uuid = vm->record.uuid;
+    e->job.after = serial;
+    e->job.done = step_ran;
+    enroll_thread_submit(vm->hostd->enroll, &e->job);
+}
+
+void
+service_take_bundle_serial(struct hostd *hostd, uint64_t serial)
+{
+    /* One errand at a time: a report may be answered meanwhile, or the bundle be none that we may take. */
+    if (serial == 0 || serial == hostd->told_serial || serial == hostd->identity->trust.serial)
+        return;
+    hostd->told_serial = serial;
+    hostd->next_bundle_ms = 0;
 }
 
 static bool

@@ -12,6 +12,10 @@ void service_tick(struct hostd *hostd, int64_t now_ms);
  * its steps are kept for `why`.
  */
 void service_ask_vm(struct vm *vm);
+/* Its agent holds a bundle that ours does not follow: ask for the one that does, and offer it. */
+void service_step_bundle(struct vm *vm, uint64_t serial);
+/* A report was answered: the newest bundle's serial, 0 if the service does not say; another than ours is fetched. */
+void service_take_bundle_serial(struct hostd *hostd, uint64_t serial);
 /*
  * A report failed.  If the reason is this host's certificate, say so with what repairs it: *why may
  * become clearer, and hostd->must_join is set.

@@ -151,9 +151,28 @@ on_sync(void *context, uint64_t session)
 }
 
 static void
+on_behind(void *context, uint64_t serial)
+{
+    struct sim_guest *g = context;
+
+    sim_host_step_bundle(g->host, g->lease, serial);
+}
+
+static void
+offer(void *context, const uint8_t *bundle, size_t len)
+{
+    struct sim_guest *g = context;
+
+    if (g->channel && bundle)
+        host_channel_offer(g->channel, bundle, len);
+    else if (g->channel)
+        host_channel_hello(g->channel);
+}
+
+static void
 on_connection(evutil_socket_t fd, short what, void *context)
 {
-    struct host_channel_owner owner = { context, identity_of, may_sign, on_sync, NULL };
+    struct host_channel_owner owner = { context, identity_of, may_sign, on_sync, NULL, on_behind };
     struct sim_guest *g = context;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     struct error err;
@@ -312,6 +331,7 @@ start(struct sim_guest *g, int64_t deadline_ms, struct error *err)
         return -1;
     g->lease->renewed = on_renewed;
     g->lease->stale = on_stale;
+    g->lease->offer = offer;
     g->lease->context = g;
     if (provision(g, &tpm, err) < 0)
         return -1;
@@ -366,8 +386,10 @@ sim_guest_end(struct sim_guest *g)
     if (g->listener >= 0)
         (void)unlink(g->channel_path);
     fd_close(g->listener);
-    if (g->lease)
+    if (g->lease) {
         g->lease->renewed = g->lease->stale = NULL;
+        g->lease->offer = NULL;
+    }
     free(g);
 }
 

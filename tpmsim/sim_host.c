@@ -15,6 +15,7 @@
 #include "lib/common/fdio.h"
 #include "lib/common/log.h"
 #include "lib/crypto/random.h"
+#include "lib/wire/problem.h"
 #include "plugin/enroll/enroll_thread.h"
 #include "tpmsim/sim_loop.h"
 
@@ -40,7 +41,7 @@ struct sim_host {
     struct sim_lease *leases;
     char boot[VM_UUID_TEXT];
     uint64_t seq;
-    bool renewing, told_down;
+    bool renewing, told_down, fetching;
     int64_t tokens_since_ms; /* the revocation that guests were told of */
 };
 
@@ -49,6 +50,7 @@ struct errand {
     struct enroll_job job;
     struct sim_host *host;
     bool waited_for, done; /* somebody waits and frees it */
+    bool for_guest;        /* a bundle for the agent of this VM, not for us */
 };
 
 /* ---- who we are ---- */
@@ -74,6 +76,7 @@ load_identity(struct sim_host *host, struct error *err)
     host->channel.proof_key = identity->proof_key;
     host->channel.bundle = identity->bundle.data;
     host->channel.bundle_len = identity->bundle.len;
+    host->channel.bundle_serial = identity->trust.serial;
     return 0;
 }
 
@@ -127,6 +130,7 @@ join_and_load(struct sim_host *host, const char *name, int64_t deadline_ms,
 static int
 advise_join(const struct sim_host *host, struct error *err)
 {
+    const char *name = host->identity->name;
     struct error why;
 
     if (!host_identity_has_ended(host->identity, clock_realtime_ms() / 1000, &why))
@@ -134,7 +138,20 @@ advise_join(const struct sim_host *host, struct error *err)
     return error_set(err, ERROR_DENIED,
                      "%s: \"virtid host add %s\", and begin with --host %s and that "
                      "code on standard input",
-                     why.text, host->identity->name, host->identity->name);
+                     why.text, name, name);
+}
+
+/* What a failed report says, and what repairs it. */
+static void
+explain(const struct sim_host *host, struct error *why)
+{
+    const char *name = host->identity->name;
+
+    if (advise_join(host, why) == 0 && strcmp(why->problem, "server-untrusted") == 0)
+        (void)error_set(why, ERROR_DENIED,
+                        "%s: if its CA was rotated while this host was off: \"virtid host remove %s\" and \"virtid "
+                        "host add %s\", remove %s, and begin with --host %s and that code on standard input",
+                        problem_find(why->problem)->title, name, name, host->folder, name);
 }
 
 static int
@@ -247,17 +264,41 @@ tell_stale(struct sim_host *host, int64_t since_ms)
 }
 
 static void
+fetch_bundle(struct sim_host *host, const struct vm_uuid *for_guest, uint64_t after)
+{
+    struct errand *errand = for_guest || !host->fetching ? new_errand(host, ENROLL_JOB_BUNDLE) : NULL;
+
+    if (!errand)
+        return;
+    errand->for_guest = for_guest != NULL;
+    if (for_guest)
+        errand->job.uuid = *for_guest;
+    else
+        host->fetching = true;
+    errand->job.after = after;
+    enroll_thread_submit(host->reporter, &errand->job);
+}
+
+void
+sim_host_step_bundle(struct sim_host *host, const struct sim_lease *lease, uint64_t serial)
+{
+    fetch_bundle(host, &lease->uuid, serial);
+}
+
+static void
 take_report(struct sim_host *host, const struct enroll_job *job)
 {
     struct error why = job->error;
 
     if (job->failed < 0 && !host->told_down) {
-        (void)advise_join(host, &why);
+        explain(host, &why);
         log_warning("event=service-down %s", why.text);
     }
     host->told_down = job->failed < 0;
     for (size_t i = 0; job->failed == 0 && i < job->n_results; i++)
         take_result(host, &job->results[i], job->sent_ms);
+    if (job->bundle_serial != 0 && job->bundle_serial != host->identity->trust.serial)
+        fetch_bundle(host, NULL, host->identity->trust.serial);
     if (job->tokens_since_ms != 0 && job->tokens_since_ms != host->tokens_since_ms)
         tell_stale(host, job->tokens_since_ms);
 }
@@ -295,6 +336,40 @@ take_renewal(struct sim_host *host, const struct enroll_job *job)
 }
 
 static void
+take_bundle(struct sim_host *host, const struct enroll_job *job)
+{
+    uint64_t serial, held = host->identity->trust.serial;
+    struct error err = job->error;
+
+    host->fetching = false;
+    if (job->failed < 0 ||
+        host_identity_take_bundle(host->folder, host->identity, job->bundle, job->bundle_len, &serial, &err) < 0 ||
+        (serial != held && load_identity(host, &err) < 0)) {
+        log_error(&err, "the service's trust bundle is not taken");
+        return;
+    }
+    if (serial == held)
+        return;
+    log_notice("event=bundle serial=%llu", (unsigned long long)serial);
+    for (struct sim_lease *lease = host->leases; lease; lease = lease->next) {
+        if (lease->offer)
+            lease->offer(lease->context, NULL, 0);
+    }
+    report_all(host); /* the service waits to hear of it */
+}
+
+static void
+take_step(struct sim_host *host, const struct enroll_job *job)
+{
+    const struct sim_lease *lease = find_lease(host, &job->uuid);
+
+    if (job->failed < 0)
+        log_error(&job->error, "no bundle for a guest that was off for long");
+    else if (lease && lease->offer)
+        lease->offer(lease->context, job->bundle, job->bundle_len);
+}
+
+static void
 on_job(evutil_socket_t fd, short what, void *context)
 {
     struct sim_host *host = context;
@@ -309,6 +384,10 @@ on_job(evutil_socket_t fd, short what, void *context)
         return;
     if (errand->job.kind == ENROLL_JOB_RENEW)
         take_renewal(host, &errand->job);
+    else if (errand->job.kind == ENROLL_JOB_BUNDLE && errand->for_guest)
+        take_step(host, &errand->job);
+    else if (errand->job.kind == ENROLL_JOB_BUNDLE)
+        take_bundle(host, &errand->job);
     else
         take_report(host, &errand->job);
     free(errand);
@@ -338,7 +417,7 @@ on_tick(evutil_socket_t fd, short what, void *context)
 
 /* 0: done, *ret_again: ask again later. */
 static int
-judge_acquire(struct sim_lease *lease, const struct enroll_job *job, bool *ret_again,
+judge_acquire(const struct sim_host *host, struct sim_lease *lease, const struct enroll_job *job, bool *ret_again,
               struct error *err)
 {
     const struct lease_result *result = job->n_results ? &job->results[0] : NULL;
@@ -346,6 +425,7 @@ judge_acquire(struct sim_lease *lease, const struct enroll_job *job, bool *ret_a
     *ret_again = false;
     if (job->failed < 0) {
         *err = job->error;
+        explain(host, err);
         *ret_again = err->code == ERROR_BUSY || err->code == ERROR_SYSTEM;
         return -1;
     }
@@ -384,7 +464,7 @@ ask_for_lease(struct sim_host *host, struct sim_lease *lease, bool *ret_again,
     enroll_thread_submit(host->reporter, &errand->job);
     /* The job's own limit ends it: until then it is the thread's. */
     (void)sim_loop_finish(host->loop, &errand->done, err);
-    failed = judge_acquire(lease, &errand->job, ret_again, err);
+    failed = judge_acquire(host, lease, &errand->job, ret_again, err);
     free(errand);
     return failed;
 }

@@ -27,6 +27,7 @@ struct sim_lease {
     void (*renewed)(
         void *context); /* it has a new epoch, or counts again; may be NULL */
     void (*stale)(void *context); /* a key was revoked: its guest gets new tokens; may be NULL */
+    void (*offer)(void *context, const uint8_t *bundle, size_t len); /* NULL: ours is another one now; may be NULL */
     void *context;
     struct sim_lease *next;
 };
@@ -47,6 +48,9 @@ DEFINE_CLEANUP(struct sim_host *, sim_host_close);
 struct sim_loop *sim_host_loop(struct sim_host *host);
 const struct host_channel_identity *sim_host_identity(struct sim_host *host);
 struct enroll *sim_host_enroll(struct sim_host *host);
+
+/* Its guest holds an older bundle: ask for what comes behind that, for lease->offer. */
+void sim_host_step_bundle(struct sim_host *host, const struct sim_lease *lease, uint64_t serial);
 
 /*
  * Take the lease of `uuid`; *ret is borrowed.  A service that is away or in its grace

@@ -6,7 +6,6 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +36,8 @@ struct host_channel {
     uint64_t session;
     struct splice *splice;
     bool splice_ended;                     /* free it when we are out of its callback */
+    uint64_t behind_serial;                /* of an older bundle, that the owner was told of */
+    int64_t behind_ms;
     uint64_t sync_session;                 /* that asked and waits for the owner's answer, or 0 */
     struct token_bucket signs, syncs, opens, statuses, greetings, frames, bytes;
     struct host_channel_status status;
@@ -106,7 +107,7 @@ end_splice(struct host_channel *c)
 }
 
 static int
-fill_hello(struct host_channel *c, struct hello *h, struct error *err)
+fill_hello(struct host_channel *c, const uint8_t *bundle, size_t bundle_len, struct hello *h, struct error *err)
 {
     const struct host_channel_identity *id = c->owner.identity(c->owner.context);
     const char *reason = "";
@@ -119,16 +120,17 @@ fill_hello(struct host_channel *c, struct hello *h, struct error *err)
     h->uuid = c->uuid;
     h->epoch = c->owner.may_sign(c->owner.context, &reason);
     h->utc_ms = (uint64_t)(clock_realtime_ms() + (id ? id->clock_ahead_ms : 0));
-    if (!id || strlen(id->issuer) >= sizeof h->issuer || id->bundle_len > sizeof h->bundle)
+    if (!id || strlen(id->issuer) >= sizeof h->issuer || bundle_len > sizeof h->bundle)
         return error_set(err, ERROR_MISSING, "this host has not joined");
     memcpy(h->issuer, id->issuer, strlen(id->issuer) + 1);
-    memcpy(h->bundle, id->bundle, id->bundle_len);
-    h->bundle_len = id->bundle_len;
+    if (bundle_len > 0)
+        memcpy(h->bundle, bundle, bundle_len);
+    h->bundle_len = bundle_len;
     return 0;
 }
 
 void
-host_channel_hello(struct host_channel *c)
+host_channel_offer(struct host_channel *c, const uint8_t *bundle, size_t len)
 {
     struct timeval wait = { .tv_sec = HOST_CHANNEL_READY_MS / 1000 };
     CLEANUP(buf_clear) struct buf payload = BUF(FRAME_PAYLOAD_MAX);
@@ -140,9 +142,17 @@ host_channel_hello(struct host_channel *c)
     end_splice(c); /* it belonged to the session before */
     c->status.state = HOST_CHANNEL_WAITING;
     evtimer_add(c->ready_timer, &wait);
-    if (fill_hello(c, &h, &err) < 0 || hello_encode(&h, &payload, &err) < 0)
+    if (fill_hello(c, bundle, len, &h, &err) < 0 || hello_encode(&h, &payload, &err) < 0)
         return; /* the owner says HELLO again when it has what is missing */
     send_frame(c, FRAME_HELLO, payload.data, payload.len);
+}
+
+void
+host_channel_hello(struct host_channel *c)
+{
+    const struct host_channel_identity *id = c->owner.identity(c->owner.context);
+
+    host_channel_offer(c, id ? id->bundle : NULL, id ? id->bundle_len : 0);
 }
 
 void
@@ -153,6 +163,21 @@ host_channel_stale(struct host_channel *c)
 }
 
 /* ---- what the guest says ---- */
+
+/* One that it holds stays the same for a minute, or it was not for want of offering. */
+static void
+look_behind(struct host_channel *c, uint64_t serial)
+{
+    const struct host_channel_identity *id = c->owner.identity(c->owner.context);
+    int64_t now = clock_monotonic_ms();
+
+    if (!c->owner.behind || !id || serial == 0 || serial >= id->bundle_serial ||
+        (serial <= c->behind_serial && now < c->behind_ms + HOST_CHANNEL_BEHIND_MS))
+        return;
+    c->behind_serial = serial;
+    c->behind_ms = now;
+    c->owner.behind(c->owner.context, serial);
+}
 
 static void
 take_ready(struct host_channel *c, struct fields f)
@@ -167,6 +192,7 @@ take_ready(struct host_channel *c, struct fields f)
     evtimer_del(c->ready_timer);
     c->status.state = HOST_CHANNEL_READY;
     c->status.bundle_serial = serial;
+    look_behind(c, serial);
     changed(c);
 }
 
@@ -567,33 +593,4 @@ void
 host_channel_status(const struct host_channel *c, struct host_channel_status *ret)
 {
     *ret = c->status;
-}
-
-int
-host_channel_resolve(const char *host_port, struct sockaddr_storage *ret, socklen_t *ret_len,
-                     struct error *err)
-{
-    struct addrinfo want = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-    struct addrinfo *found = NULL;
-    const char *colon = strrchr(host_port, ':');
-    char host[NAME_ISSUER_MAX + 1];
-    size_t len = colon ? (size_t)(colon - host_port) : 0;
-    const char *start = host_port;
-    int failed;
-
-    if (len >= 2 && host_port[0] == '[' && host_port[len - 1] == ']') { /* [IPv6]:PORT */
-        start++;
-        len -= 2;
-    }
-    if (len == 0 || len >= sizeof host)
-        return error_set(err, ERROR_INPUT, "\"%s\" is no HOST:PORT", host_port);
-    memcpy(host, start, len);
-    host[len] = '\0';
-    failed = getaddrinfo(host, colon + 1, &want, &found);
-    if (failed)
-        return error_set(err, ERROR_BUSY, "%s: %s", host_port, gai_strerror(failed));
-    memcpy(ret, found->ai_addr, found->ai_addrlen);
-    *ret_len = found->ai_addrlen;
-    freeaddrinfo(found);
-    return 0;
 }

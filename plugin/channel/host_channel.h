@@ -34,6 +34,7 @@ enum {
     HOST_CHANNEL_OPENS_PER_SECOND = 2,
     HOST_CHANNEL_SYNCS_PER_SECOND = 1,  /* a run takes two, one behind the other */
     HOST_CHANNEL_BURST = 10,            /* connections, greetings, status words at once after a pause */
+    HOST_CHANNEL_BEHIND_MS = 60000,     /* a bundle that was not taken is not offered again so soon */
     HOST_CHANNEL_TEXT_MAX = 200,
 };
 
@@ -50,6 +51,7 @@ struct host_channel_identity {
     const struct key *proof_key;
     const uint8_t *bundle;
     size_t bundle_len;
+    uint64_t bundle_serial;
     struct sockaddr_storage service; /* guest listener */
     socklen_t service_len;           /* 0: its name does not resolve */
     int64_t clock_ahead_ms;          /* of the service's clock, where ours is wrong: guests are told its time */
@@ -67,6 +69,11 @@ struct host_channel_owner {
     void (*sync)(void *context, uint64_t session);
     /* State or status changed. The channel must not be freed inside. May be NULL. */
     void (*changed)(void *context);
+    /*
+     * The agent holds an older bundle than ours, though it was offered that: host_channel_offer() brings it a step
+     * forward.  Not more than once a minute for the same one.  May be NULL.
+     */
+    void (*behind)(void *context, uint64_t serial);
 };
 
 struct host_channel_status {
@@ -88,6 +95,8 @@ DEFINE_CLEANUP(struct host_channel *, host_channel_free);
 
 /* A new session: after a new epoch, a new bundle. */
 void host_channel_hello(struct host_channel *channel);
+/* The same with this bundle in place of ours: what an agent that was off for long takes next. */
+void host_channel_offer(struct host_channel *channel, const uint8_t *bundle, size_t len);
 /* A key that signs tokens was revoked: the agent gets new tokens.  One that is not READY is told nothing. */
 void host_channel_stale(struct host_channel *channel);
 /* The answer to owner.sync: NULL done, or the word why not (at most 30 characters). */

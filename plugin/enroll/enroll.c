@@ -21,7 +21,7 @@ struct enroll {
     const struct host_identity *identity;
     struct http_client *http;
     bool has_clock;
-    int64_t ahead_ms, tokens_since_ms;
+    int64_t ahead_ms, tokens_since_ms, bundle_serial;
     int64_t plain_until_ms; /* the service is an older one: only what that reads is told meanwhile */
 };
 
@@ -35,11 +35,12 @@ int
 enroll_new_waiting(const struct host_identity *identity, const atomic_bool *cancel, struct enroll **ret,
                    struct error *err)
 {
-    struct x509_der ca = { identity->ca.data, identity->ca.len };
+    const struct bundle *trust = &identity->trust;
+    struct x509_der cas[2] = { { trust->ca_now, trust->ca_now_len }, { trust->ca_next, trust->ca_next_len } };
     struct tls_identity tls = { .key = identity->tls_key,
                                 .cert_der = identity->tls_cert.data,
                                 .cert_len = identity->tls_cert.len };
-    struct http_client_options options = { .cas = &ca, .n_cas = 1, .identity = &tls, .timeout_ms = REQUEST_MS, .cancel = cancel };
+    struct http_client_options options = { .cas = cas, .n_cas = trust->ca_next_len > 0 ? 2 : 1, .identity = &tls, .timeout_ms = REQUEST_MS, .cancel = cancel };
     CLEANUP(enroll_free) struct enroll *enroll = calloc(1, sizeof *enroll);
 
     if (!enroll)
@@ -111,19 +112,26 @@ enroll_tokens_since(const struct enroll *enroll)
     return enroll->tokens_since_ms;
 }
 
+uint64_t
+enroll_bundle_serial(const struct enroll *enroll)
+{
+    return enroll->bundle_serial > 0 ? (uint64_t)enroll->bundle_serial : 0;
+}
+
 static int
 send_report(struct enroll *enroll, const struct lease_report *report, long timeout_ms,
             struct lease_result *ret, size_t max, size_t *ret_n, struct error *err)
 {
     CLEANUP(buf_clear) struct buf body = BUF(JSON_TEXT_MAX);
     CLEANUP(buf_clear) struct buf answer = BUF(JSON_TEXT_MAX);
-    char url[URL_MAX];
+    char url[URL_MAX], path[64];
     int64_t sent_ms = clock_realtime_ms(), locked = 0;
     int status;
 
     enroll->has_clock = false;
-    enroll->tokens_since_ms = 0;
-    print_url(enroll, "/v1/host/report", url);
+    enroll->tokens_since_ms = enroll->bundle_serial = 0;
+    snprintf(path, sizeof path, "/v1/host/report?bundle=%llu", (unsigned long long)enroll->identity->trust.serial);
+    print_url(enroll, path, url);
     http_client_timeout(enroll->http, timeout_ms);
     if (lease_report_encode(report, &body, err) < 0 ||
         http_client_send(enroll->http, "POST", url, "Content-Type: application/json", body.data,
@@ -131,6 +139,7 @@ send_report(struct enroll *enroll, const struct lease_report *report, long timeo
         return error_wrap(err, "token service %s: report", enroll->identity->service);
     take_clock(enroll, sent_ms, clock_realtime_ms());
     (void)http_client_number(enroll->http, HTTP_TOKENS_SINCE, &enroll->tokens_since_ms);
+    (void)http_client_number(enroll->http, HTTP_BUNDLE, &enroll->bundle_serial);
     if (status != 200) {
         http_client_problem(enroll->http, status, &answer, err);
         return error_wrap(err, "token service %s: report", enroll->identity->service);
@@ -255,12 +264,14 @@ enroll_account(struct enroll *enroll, const struct enroll_account *account,
 }
 
 int
-enroll_bundle(struct enroll *enroll, uint8_t ret[static BUNDLE_MAX], size_t *ret_len,
+enroll_bundle(struct enroll *enroll, uint64_t after, uint8_t ret[static BUNDLE_MAX], size_t *ret_len,
               struct error *err)
 {
     CLEANUP(json_decref) json_t *answer = NULL;
+    char path[64];
 
-    if (ask(enroll, "GET", "/v1/host/bundle", NULL, &answer, err) < 0)
+    snprintf(path, sizeof path, "/v1/host/bundle?after=%llu", (unsigned long long)after);
+    if (ask(enroll, "GET", path, NULL, &answer, err) < 0)
         return -1;
     return json_get_bytes(answer, "bundle", false, ret, BUNDLE_MAX, ret_len, err);
 }

@@ -81,8 +81,14 @@ struct enroll_account {
 int enroll_account(struct enroll *enroll, const struct enroll_account *account,
                    char ret_state[static ENROLL_STATE_MAX + 1], struct error *err);
 
-/* The newest trust bundle, signed. */
-int enroll_bundle(struct enroll *enroll, uint8_t ret[static BUNDLE_MAX], size_t *ret_len,
+/* Serial of the newest trust bundle, as the last answer to a report said; 0: an older service. */
+uint64_t enroll_bundle_serial(const struct enroll *enroll);
+
+/*
+ * The trust bundle, signed, that whoever holds the one with serial `after` takes next: the newest, or a step towards
+ * it.
+ */
+int enroll_bundle(struct enroll *enroll, uint64_t after, uint8_t ret[static BUNDLE_MAX], size_t *ret_len,
                   struct error *err);
 
 enum { ENROLL_RECEIPTS_MAX = 16, ENROLL_RECEIPTS_ROOM = 11000 /* bytes of all of them: a request is HTTP_BODY_MAX */ };

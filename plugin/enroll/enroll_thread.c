@@ -48,7 +48,7 @@ run_kind(struct enroll_thread *t, struct enroll_job *job)
 
     switch (job->kind) {
     case ENROLL_JOB_BUNDLE:
-        return enroll_bundle(t->enroll, job->bundle, &job->bundle_len, &job->error);
+        return enroll_bundle(t->enroll, job->after, job->bundle, &job->bundle_len, &job->error);
     case ENROLL_JOB_RENEW:
         return enroll_renew(t->enroll, t->state_dir, &job->error);
     case ENROLL_JOB_VM:
@@ -62,6 +62,7 @@ run_kind(struct enroll_thread *t, struct enroll_job *job)
                            &job->n_results, &job->error);
     job->has_clock = enroll_clock(t->enroll, &job->ahead_ms);
     job->tokens_since_ms = enroll_tokens_since(t->enroll);
+    job->bundle_serial = enroll_bundle_serial(t->enroll);
     return failed;
 }
 

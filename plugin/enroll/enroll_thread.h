@@ -30,6 +30,8 @@ struct enroll_job {
     bool has_clock;                      /* of a report: ahead_ms was measured (enroll_clock) */
     int64_t ahead_ms;
     int64_t tokens_since_ms;             /* of a report: enroll_tokens_since() */
+    uint64_t bundle_serial;              /* of a report: enroll_bundle_serial() */
+    uint64_t after;                      /* of ENROLL_JOB_BUNDLE: what is held */
     uint8_t bundle[BUNDLE_MAX];
     size_t bundle_len;
     struct enroll_receipts *receipts;    /* of ENROLL_JOB_RECEIPTS; the job's owner's */

@@ -15,7 +15,7 @@
 
 enum { PEM_MAX = 16384, PAIR_MAX = 4096 /* what key_from_pem() reads */, SERVICE_FILE_MAX = 4096 };
 
-static const char TLS_FILE[] = "tls.pem", PROOF_FILE[] = "proof.pem";
+static const char TLS_FILE[] = "tls.pem", PROOF_FILE[] = "proof.pem", BUNDLE_FILE[] = "bundle";
 static const char JOIN_TLS_FILE[] = "join-tls.key", JOIN_PROOF_FILE[] = "join-proof.key";
 
 static int
@@ -155,7 +155,8 @@ is_there(const char *dir, const char *file)
 int
 host_identity_upgrade(const char *state_dir, struct error *err)
 {
-    static const char *const old[] = { "proof.key", "proof.crt", "tls.key", "tls.crt" };
+    static const char *const old[] = { "proof.key", "proof.crt", "tls.key", "tls.crt",
+                                       "ca.crt" /* the bundle says whom to trust */ };
 
     /* As in a join tls.pem is written last, since it makes the rest count. */
     if (!is_there(state_dir, TLS_FILE) && is_there(state_dir, "tls.crt") &&
@@ -222,30 +223,39 @@ load_service(const char *dir, struct host_identity *id, struct error *err)
 }
 
 static int
-note_file(const char *dir, struct host_identity *id, struct error *err)
+note_file(const char *dir, const char *file, struct host_identity_file *ret, struct error *err)
 {
     char path[PATH_MAX];
     struct stat st;
 
-    if (path_in(path, dir, TLS_FILE, err) < 0)
+    if (path_in(path, dir, file, err) < 0)
         return -1;
     if (stat(path, &st) < 0)
         return errno == ENOENT ? error_set(err, ERROR_MISSING, "there is no %s", path)
                                : error_sys(err, errno, "%s", path);
-    id->file = st.st_ino;
-    id->file_time = st.st_mtim;
+    *ret = (struct host_identity_file){ st.st_ino, st.st_mtim };
     return 0;
+}
+
+static int
+note_files(const char *dir, struct host_identity *id, struct error *err)
+{
+    return note_file(dir, TLS_FILE, &id->files[0], err) < 0 ? -1 : note_file(dir, BUNDLE_FILE, &id->files[1], err);
 }
 
 bool
 host_identity_is_old(const char *state_dir, const struct host_identity *identity)
 {
-    struct host_identity now = { .file = 0 };
+    struct host_identity_file now[2];
     struct error none;
+    bool old = false;
 
-    return note_file(state_dir, &now, &none) == 0 &&
-           (now.file != identity->file || now.file_time.tv_sec != identity->file_time.tv_sec ||
-            now.file_time.tv_nsec != identity->file_time.tv_nsec);
+    if (note_file(state_dir, TLS_FILE, &now[0], &none) < 0 || note_file(state_dir, BUNDLE_FILE, &now[1], &none) < 0)
+        return false;
+    for (size_t i = 0; i < 2; i++)
+        old |= now[i].number != identity->files[i].number || now[i].time.tv_sec != identity->files[i].time.tv_sec ||
+               now[i].time.tv_nsec != identity->files[i].time.tv_nsec;
+    return old;
 }
 
 int
@@ -258,15 +268,15 @@ host_identity_load(const char *state_dir, struct host_identity **ret, struct err
         return error_sys(err, ENOMEM, "host identity");
     id->tls_cert = BUF(X509_DER_MAX);
     id->proof_cert = BUF(X509_DER_MAX);
-    id->ca = BUF(X509_DER_MAX);
     id->bundle = BUF(BUNDLE_MAX);
-    /* The file first: what replaces it while we read is seen as newer. */
-    if (note_file(state_dir, id, err) < 0 || load_service(state_dir, id, err) < 0 ||
+    /* The files first: what replaces them while we read is seen as newer. */
+    if (note_files(state_dir, id, err) < 0 || load_service(state_dir, id, err) < 0 ||
         load_pair(state_dir, PROOF_FILE, &id->proof_key, &id->proof_cert, err) < 0 ||
-        load_cert(state_dir, "ca.crt", &id->ca, err) < 0 ||
-        read_file(state_dir, "bundle", &id->bundle, err) < 0 ||
+        read_file(state_dir, BUNDLE_FILE, &id->bundle, err) < 0 ||
         load_pair(state_dir, TLS_FILE, &id->tls_key, &id->tls_cert, err) < 0)
         return -1;
+    if (bundle_decode(id->bundle.data, id->bundle.len, &id->trust, err) < 0)
+        return error_wrap(err, "%s/%s", state_dir, BUNDLE_FILE);
     if (x509_read(id->tls_cert.data, id->tls_cert.len, &info, err) < 0)
         return error_wrap(err, "%s/%s", state_dir, TLS_FILE);
     id->not_before = info.not_before;
@@ -299,7 +309,6 @@ host_identity_free(struct host_identity *identity)
     key_free(identity->proof_key);
     buf_clear(&identity->tls_cert);
     buf_clear(&identity->proof_cert);
-    buf_clear(&identity->ca);
     buf_clear(&identity->bundle);
     free(identity);
 }
@@ -358,10 +367,19 @@ store_service(const char *dir, const char *name, const char *service, const json
 }
 
 int
-host_identity_store_bundle(const char *state_dir, const uint8_t *bytes, size_t len,
-                           struct error *err)
+host_identity_take_bundle(const char *state_dir, const struct host_identity *identity, const uint8_t *bytes,
+                          size_t len, uint64_t *ret_serial, struct error *err)
 {
-    return write_file(state_dir, "bundle", bytes, len, err);
+    struct bundle next;
+
+    *ret_serial = identity->trust.serial;
+    if (len == identity->bundle.len && memcmp(bytes, identity->bundle.data, len) == 0)
+        return 0;
+    if (bundle_accept(&identity->trust, bytes, len, &next, err) < 0 ||
+        write_file(state_dir, BUNDLE_FILE, bytes, len, err) < 0)
+        return -1;
+    *ret_serial = next.serial;
+    return 0;
 }
 
 static int
@@ -374,7 +392,7 @@ store_answer_bundle(const char *dir, const json_t *answer, struct error *err)
     if (json_get_bytes(answer, "bundle", false, bytes, sizeof bytes, &len, err) < 0 ||
         bundle_decode(bytes, len, &bundle, err) < 0)
         return error_wrap(err, "trust bundle");
-    return host_identity_store_bundle(dir, bytes, len, err);
+    return write_file(dir, BUNDLE_FILE, bytes, len, err);
 }
 
 int
@@ -382,16 +400,14 @@ host_identity_store(const char *state_dir, const char *name, const char *service
                     const struct key *tls_key, const struct key *proof_key,
                     const json_t *answer, struct error *err)
 {
-    const char *tls, *proof, *ca;
+    const char *tls, *proof;
 
     if (json_get_string(answer, "tls_cert", false, PEM_MAX, &tls, err) < 0 ||
         json_get_string(answer, "proof_cert", false, PEM_MAX, &proof, err) < 0 ||
-        json_get_string(answer, "ca", false, PEM_MAX, &ca, err) < 0 ||
         check_cert(tls, tls_key, err) < 0 || check_cert(proof, proof_key, err) < 0)
         return error_wrap(err, "the service's answer");
     if (store_service(state_dir, name, service, answer, err) < 0 ||
         store_answer_bundle(state_dir, answer, err) < 0 ||
-        write_file(state_dir, "ca.crt", ca, strlen(ca), err) < 0 ||
         store_pair(state_dir, PROOF_FILE, proof_key, proof, err) < 0 ||
         store_pair(state_dir, TLS_FILE, tls_key, tls, err) < 0 || drop_join_keys(state_dir, err) < 0)
         return error_wrap(err, "keeping what the service answered");

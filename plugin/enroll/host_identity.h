@@ -1,8 +1,9 @@
 /*
  * host_identity.h - who this host is: two keys, their certificates, and what joining gave
  *
- * One folder, all files 0600: tls.pem proof.pem ca.crt service.json bundle.  A key and its
- * certificate are one file, so that no crash leaves one without the other.
+ * One folder, all files 0600: tls.pem proof.pem service.json bundle.  A key and its
+ * certificate are one file, so that no crash leaves one without the other.  The bundle says whom this host trusts,
+ * as it does to guests, and so the trust of both moves forward in one step.
  * The TLS key talks to the token service; the proof key signs for guests, and nothing else.
  */
 #pragma once
@@ -31,11 +32,14 @@ struct host_identity {
     char service[HOST_ADDRESS_MAX + 1];        /* HOST:PORT of the host listener */
     char guest_listener[HOST_ADDRESS_MAX + 1]; /* HOST:PORT */
     struct key *tls_key, *proof_key;
-    struct buf tls_cert, proof_cert, ca;       /* DER */
+    struct buf tls_cert, proof_cert;           /* DER */
     struct buf bundle;                         /* signed, as it came */
+    struct bundle trust;                       /* what it says */
     int64_t not_before, not_after;             /* of the TLS certificate */
-    ino_t file;                                /* tls.pem, as it was read */
-    struct timespec file_time;
+    struct host_identity_file {                /* tls.pem and bundle, as they were read */
+        ino_t number;
+        struct timespec time;
+    } files[2];
 };
 
 /*
@@ -48,7 +52,7 @@ int host_identity_upgrade(const char *state_dir, struct error *err);
 int host_identity_load(const char *state_dir, struct host_identity **ret, struct error *err);
 void host_identity_free(struct host_identity *identity);
 DEFINE_CLEANUP(struct host_identity *, host_identity_free);
-/* Has another one been stored since?  By a renewal, or by a join beside us. */
+/* Has another one been stored since?  By a renewal, with another bundle, or by a join beside us. */
 bool host_identity_is_old(const char *state_dir, const struct host_identity *identity);
 /*
  * A host that was off or cut off for a day: the service renews nothing for it any more.  `utc_s` is the
@@ -64,9 +68,12 @@ bool host_identity_has_ended(const struct host_identity *identity, int64_t utc_s
 int host_identity_store(const char *state_dir, const char *name, const char *service,
                         const struct key *tls_key, const struct key *proof_key,
                         const json_t *answer, struct error *err);
-/* Replace the stored bundle. */
-int host_identity_store_bundle(const char *state_dir, const uint8_t *bytes, size_t len,
-                               struct error *err);
+/*
+ * Take another bundle, if it may be taken: signed under the one held.  *ret_serial: of the one that is stored now,
+ * which may be the one of before.  ERROR_DENIED, ERROR_INPUT: it is not taken.
+ */
+int host_identity_take_bundle(const char *state_dir, const struct host_identity *identity, const uint8_t *bytes,
+                              size_t len, uint64_t *ret_serial, struct error *err);
 
 /*
  * The pair of keys of a join that is not finished, made if there is none; kept until

@@ -31,7 +31,8 @@ start(void **state)
     snprintf(identity.service, sizeof identity.service, "127.0.0.1:%u", fixture_port(the));
     identity.tls_key = pki->client_key;
     identity.tls_cert = pki->client;
-    identity.ca = pki->ca;
+    memcpy(identity.trust.ca_now, pki->ca.data, pki->ca.len);
+    identity.trust.ca_now_len = pki->ca.len;
     return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "lib/crypto/tls.h"
 #include "lib/crypto/x509.h"
 #include "lib/http/http_server.h"
+#include "lib/wire/bundle.h"
 #include "lib/wire/priv_msg.h"
 
 enum { SERVICE_MS = 5000 };
@@ -248,6 +249,8 @@ false_service_make(const char *dir, struct error *err)
     CLEANUP(key_free) struct key *key = NULL;
     CLEANUP(buf_clear) struct buf der = BUF(X509_DER_MAX), pem = BUF(16384), spki = BUF(512);
     struct x509_request request = { .kind = X509_CA_HOST, .name = "test", .serial = (const uint8_t *)"0123456789abcdef", .now = 1760000000 };
+    CLEANUP(buf_clear) struct buf bytes = BUF(BUNDLE_MAX);
+    struct bundle bundle = { .issuer = "https://127.0.0.1:1", .serial = 1, .guest_listener = "127.0.0.1:1" };
     char address[32], service[300];
     uint8_t point[KEY_POINT_LEN];
 
@@ -265,12 +268,16 @@ false_service_make(const char *dir, struct error *err)
              "{\"name\":\"host-a\",\"trust_domain\":\"example.test\",\"issuer\":\"https://127.0.0.1:1\","
              "\"service\":\"%s\",\"guest_listener\":\"127.0.0.1:1\"}",
              address);
-    /* One pair for both; nothing more is asked of ca.crt. */
+    /* One pair for both, and a bundle that nobody signed. */
     if (key_to_pem(key, &pem, err) < 0 || x509_to_pem(der.data, der.len, &pem, err) < 0 ||
         write_file(dir, "proof.pem", pem.data, pem.len, err) < 0 ||
         write_file(dir, "tls.pem", pem.data, pem.len, err) < 0 ||
-        write_file(dir, "ca.crt", pem.data, pem.len, err) < 0 ||
         write_file(dir, "service.json", service, strlen(service), err) < 0)
         return -1;
-    return write_file(dir, "bundle", "bundle", 6, err);
+    memcpy(bundle.ca_now, der.data, der.len);
+    bundle.ca_now_len = der.len;
+    if (bundle_message(&bundle, &bytes, err) < 0)
+        return -1;
+    buf_add(&bytes, (uint8_t[KEY_SIGNATURE_LEN]){ 0 }, KEY_SIGNATURE_LEN);
+    return write_file(dir, "bundle", bytes.data, bytes.len, err);
 }

@@ -81,7 +81,7 @@ static int
 make_rig(void **state)
 {
     static struct rig rig;
-    struct host_channel_owner owner = { &rig, rig_identity, rig_may_sign, rig_sync, NULL };
+    struct host_channel_owner owner = { &rig, rig_identity, rig_may_sign, rig_sync, NULL, NULL };
     int pair[2];
     struct error err;
 

@@ -227,7 +227,7 @@ static void
 a_guest_that_goes_on_is_greeted_again(void **state)
 {
     struct hostd_rig *rig = *state;
-    struct host_channel_owner owner = { rig, some_identity, epoch_seven, no_sync, NULL };
+    struct host_channel_owner owner = { rig, some_identity, epoch_seven, no_sync, NULL, NULL };
     struct error err;
     int pair[2];
 
