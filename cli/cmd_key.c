@@ -38,6 +38,8 @@ print_keys(const struct cli *cli, const json_t *answer, struct error *err)
         const char *cells[] = { daemon_text(key, "kid", "-"), daemon_text(key, "purpose", "-"),
                                 daemon_text(key, "state", "-"), when_ago(json_object_get(key, "made"), made), next };
 
+        if (!next_at && json_object_get(key, "next"))
+            snprintf(next, sizeof next, "%.20s by your word", daemon_text(key, "next", "-"));
         if (next_at)
             snprintf(next, sizeof next, "%.20s %s (%s)", daemon_text(key, "next", "-"), when_ago(next_at, in),
                      when_at(next_at, at));
@@ -65,6 +67,8 @@ cmd_key_rotate(const struct cli *cli, int argc, char **argv)
     CLEANUP(json_decref) json_t *answer = NULL, *body = json_pack("{s:b}", "bound", bound);
     struct error err = { 0 };
 
+    if (argc > 1 && strcmp(argv[1], "--ca") == 0)
+        return cmd_key_rotate_ca(cli, argc, argv);
     if (argc > 1 + bound)
         return cli_usage("unexpected \"%s\"", argv[1 + bound]);
     if (daemon_ask(cli->service_socket, "POST", "/v1/admin/keys/rotate", body, &answer, &err) < 0)

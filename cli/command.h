@@ -59,6 +59,8 @@ int cmd_unlock(const struct cli *cli, int argc, char **argv);
 int cmd_retire(const struct cli *cli, int argc, char **argv);
 int cmd_key_list(const struct cli *cli, int argc, char **argv);
 int cmd_key_rotate(const struct cli *cli, int argc, char **argv);
+int cmd_key_rotate_ca(const struct cli *cli, int argc, char **argv); /* key rotate --ca */
+int cmd_key_ca(const struct cli *cli, int argc, char **argv);
 int cmd_key_revoke(const struct cli *cli, int argc, char **argv);
 int cmd_backup(const struct cli *cli, int argc, char **argv);
 int cmd_restore(const struct cli *cli, int argc, char **argv);

@@ -78,8 +78,13 @@ const struct command command_table[] = {
     { "retire", "DOMAIN... [--yes]", "end an identity: no more leases, no more tokens",
       "  --yes                 do not ask\n", cmd_retire },
     { "key list", "", "the signer's keys: purpose, state, age, and what happens next", "", cmd_key_list },
-    { "key rotate", "[--bound]", "let the next key sign tokens now, not only when its time has come",
-      "  --bound               that of bound tokens\n", cmd_key_rotate },
+    { "key rotate", "[--bound|--ca [--force] [--yes]]", "let the next key sign tokens now, not only when its time has come",
+      "  --bound               that of bound tokens\n"
+      "  --ca                  the trust domain's CA: publish the next one; said again, let that issue\n"
+      "  --force               although hosts do not have it yet: those join anew\n"
+      "  --yes                 do not ask\n",
+      cmd_key_rotate },
+    { "key ca", "", "the CA certificates that verifiers of this service trust, in PEM: for their ca.pem", "", cmd_key_ca },
     { "key revoke", "KID|--all [--yes]", "a key is in wrong hands: drop it at once, and sign tokens with a new one",
       "  --all                 every key that signs tokens: the signer's folder was read\n"
       "  --yes                 do not ask\n", cmd_key_revoke },

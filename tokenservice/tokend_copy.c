@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "lib/common/process.h"
-#include "tokenservice/store/store.h"
+#include "tokenservice/api/service_state.h"
 #include "tokenservice/tokend.h"
 
 #define DATABASE_COPY "backup.db"

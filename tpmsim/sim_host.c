@@ -17,6 +17,7 @@
 #include "lib/crypto/random.h"
 #include "lib/wire/problem.h"
 #include "plugin/enroll/enroll_thread.h"
+#include "tpmsim/sim_join.h"
 #include "tpmsim/sim_loop.h"
 
 enum {
@@ -26,7 +27,6 @@ enum {
     ASK_MS = 5000,
     AGAIN_MS = 500,
     END_MS = 3000,
-    CODE_MAX = 1024,
 };
 
 struct sim_host {
@@ -80,49 +80,11 @@ load_identity(struct sim_host *host, struct error *err)
     return 0;
 }
 
-static void
-say_waiting(void *context, const char *fingerprint)
-{
-    const char *name = context;
-
-    log_notice("event=waiting host=%s fingerprint=%s for: virtid host approve %s", name,
-               fingerprint, name);
-}
-
-static int
-join(struct sim_host *host, const char *name, int64_t deadline_ms, struct error *err)
-{
-    CLEANUP(buf_clear) struct buf code = BUF(CODE_MAX);
-    char *own = NULL;
-    int failed;
-
-    if (!name)
-        return error_set(err, ERROR_INPUT,
-                         "this host has not joined yet: --host NAME, and the "
-                         "code of \"virtid host add NAME\" on standard input");
-    if (isatty(STDIN_FILENO))
-        fputs("Join code (from `virtid host add`), then Ctrl-D: ", stderr);
-    if (fd_read_to_end(STDIN_FILENO, &code, err) < 0)
-        return error_wrap(err, "join code");
-    if (!buf_text(&code) || strlen(buf_text(&code)) != code.len || code.len == 0)
-        return error_set(err, ERROR_INPUT,
-                         "no join code on standard input (virtid host add %s)", name);
-    own = strdup(name);
-    if (!own)
-        return error_sys(err, ENOMEM, "join");
-    failed = enroll_join(host->folder, name, buf_text(&code), true, deadline_ms,
-                         say_waiting, own, err);
-    free(own);
-    if (failed == 0)
-        log_notice("event=joined host=%s", name);
-    return failed;
-}
-
 static int
 join_and_load(struct sim_host *host, const char *name, int64_t deadline_ms,
               struct error *err)
 {
-    return join(host, name, deadline_ms, err) < 0 ? -1 : load_identity(host, err);
+    return sim_join(host->folder, name, deadline_ms, err) < 0 ? -1 : load_identity(host, err);
 }
 
 /* What repairs it: the same host name and folder with another code, so that the VM stays

@@ -81,6 +81,7 @@ check its_key_is_published_still sh -c 'printf %s "$1" | grep -F -- "\"x\":\"$2\
 check with_the_one_that_comes_next test "$(published | grep -o '"kid"' | wc -l)" = 2
 check the_key_has_moved_into_the_ring test ! -e "$base/keys/token.pem" -a -s "$base/keys/token-keys"
 check and_signs_now sh -c '"$@" key list | grep "token *active .* retiring"' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN"
+check its_cas_have_moved_too test ! -e "$base/keys/host-ca.pem" -a ! -e "$base/keys/bundle" -a -s "$base/keys/ca-keys"
 check an_operator_sees_the_old_vms sh -c '"$@" list | grep web1' - "${AS[@]}" "$BUILD/virtid" --service "$ADMIN"
 "${AS[@]}" "$BUILD/virtid-hostd" --config "$base/hostd.conf" >/dev/null 2>"$base/host.log" &
 host_pid=$!

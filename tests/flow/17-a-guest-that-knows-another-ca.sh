@@ -1,7 +1,8 @@
 #!/bin/bash
 # The token service was set up anew at its address: the guest's bundle names the CA that it had. The agent shows
 # nothing to a service that its bundle does not vouch for and says so, in the guest and by `virtid why` on the host,
-# with what repairs it; then it goes on. A real service, virtid-hostd and virtid-agent; libvirt is its test driver.
+# with what repairs it; then it goes on. And the CA of the same service turned while the guest was off: that it follows
+# by itself. A real service, virtid-hostd and virtid-agent; libvirt is its test driver.
 set -u
 srcdir=${srcdir:-.}
 # shellcheck source=tests/lib/service.sh
@@ -84,11 +85,12 @@ join_host() {
     grep -o 'virtid1,[^ ]*' "$base/code" | "${AS[@]}" "$BUILD/virtid-hostd" join --config "$base/hostd.conf" --wait 60
 }
 token() { agent token -a "$1" --wait "${2:-90}" >"$base/$1"; }
-has_token() { token "$1" && "${AS[@]}" "$BUILD/virtid-verify" --issuer "$ISSUER" --ca "$CA" --audience "$1" "$base/$1"; }
+has_token() { admin key ca >"$CA" && token "$1" && "${AS[@]}" "$BUILD/virtid-verify" --issuer "$ISSUER" --ca "$CA" --audience "$1" "$base/$1"; }
 gets_none() { ! token "$1" 3; }
 status_says() { agent status 2>/dev/null | grep -E -- "$1"; }
 why_says() { "${AS[@]}" "$BUILD/virtid" --service "$ADMIN" --host "$base/run/hostd.sock" why "$uuid" 2>/dev/null | grep -E -- "$1"; }
 held() { sha256sum <"$guest/state/bundle"; }
+nobody_is_behind() { admin --output json key ca | grep -qF '"behind":[]'; }
 same_bundle() { [ "$bundle" = "$(held)" ]; }
 
 service_up || { not_ok the_service_starts; plan; exit 1; }
@@ -109,7 +111,7 @@ cat >"$base/node.xml" <<X
 X
 root_half &
 root_pid=$!
-for name in a b c; do admin audience add $name --all >/dev/null; done
+for name in a b c d; do admin audience add $name --all >/dev/null; done
 check a_host_joins join_host
 "${AS[@]}" env ASAN_OPTIONS=detect_leaks=0 "$BUILD/virtid-hostd" --config "$base/hostd.conf" >/dev/null 2>"$base/host.log" &
 host_pid=$!
@@ -126,7 +128,7 @@ rm -rf "${SERVICE:?}/etc" "$SERVICE/state" "$SERVICE/keys"
     --listen 127.0.0.1 --config-dir "$SERVICE/etc" --state-dir "$SERVICE/state" --key-dir "$SERVICE/keys" \
     --run-dir "$SERVICE/run" --signer "$BUILD/virtid-signer" --test >"$SERVICE/init.log" 2>&1
 service_start
-for name in a b c; do admin audience add $name --all >/dev/null; done
+for name in a b c d; do admin audience add $name --all >/dev/null; done
 check the_host_joins_the_new_service join_host
 check and_is_in_touch_with_it until_true answers status '"service":"up"'
 check its_vm_has_a_lease_there until_true answers "vms/$uuid" '"step":"lease","state":"ok"'
@@ -150,4 +152,16 @@ rm "$guest/state/bundle"
 start_agent
 check without_the_old_bundle_it_has_a_token has_token c
 check the_host_sees_that_too until_true why_says '^ *\[ok\] agent +the guest says: token'
+
+# ---- the same service's CA turns twice while the guest is off: that it follows ----
+stop_agent
+for turn in first second; do
+    admin key rotate --ca >/dev/null
+    check "the_host_takes_the_${turn}_next_ca" until_true nobody_is_behind
+    check "the_${turn}_issues" admin key rotate --ca --yes
+done
+start_agent
+check a_guest_that_was_off_meanwhile_has_a_token has_token d
+check by_one_step_after_the_other test "$(grep -o 'bundle-taken serial=.*' "$guest/log" | tr '\n' ' ')" = 'bundle-taken serial=3 bundle-taken serial=5 '
+check and_the_host_is_in_touch answers status '"service":"up"'
 plan
