@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,9 +14,10 @@
 #include "cli/table.h"
 #include "cli/when.h"
 #include "lib/common/cleanup.h"
+#include "lib/wire/audit_record.h"
 
-/* As virtid-tokend logs each word of an operator. */
-#define AUDIT_LINE "event=audit time="
+/* As virtid-tokend logs each record. */
+#define AUDIT_LINE "event=audit "
 
 static int
 ask(const struct cli *cli, json_t **ret, struct error *err)
@@ -74,49 +74,32 @@ print_state(const json_t *o, struct error *err)
 
 /* ---- what operators said after the backup was made, from the log ---- */
 
-/* The value of NAME= in the line, quoted or up to a space; cut where there is no room. Not what stands in a quoted one. */
-static const char *
-value_of(const char *line, const char *name, char *ret, size_t size)
-{
-    const char *at = line;
-    bool quoted = false;
-    size_t len;
-
-    ret[0] = '\0';
-    for (; *at && (quoted || strncmp(at, name, strlen(name)) != 0); at++)
-        quoted ^= *at == '"';
-    if (!*at)
-        return ret;
-    at += strlen(name);
-    len = *at == '"' ? strcspn(++at, "\"\n") : strcspn(at, " \n");
-    snprintf(ret, size, "%.*s", (int)(len < size ? len : size - 1), at);
-    return ret;
-}
-
 static int
-add_word(struct table *table, const char *line, int64_t ms, struct error *err)
+add_word(struct table *table, const struct audit_record *r, struct error *err)
 {
-    CLEANUP(json_decref) json_t *time = json_integer(ms);
-    char at[WHEN_MAX], what[40], uuid[40], why[220], seen[220], expected[220], about[440];
-    const char *cells[] = { when_at(time, at), value_of(line, " what=", what, sizeof what), about };
+    CLEANUP(json_decref) json_t *time = json_integer(r->ms);
+    char at[WHEN_MAX], uuid[VM_UUID_TEXT] = "", about[440];
+    const char *cells[] = { when_at(time, at), r->what, about };
 
-    value_of(line, " uuid=", uuid, sizeof uuid);
-    value_of(line, " why=", why, sizeof why);
-    value_of(line, " seen=", seen, sizeof seen);
-    value_of(line, " expected=", expected, sizeof expected);
-    snprintf(about, sizeof about, "%s%s%.120s%s%.120s%s%.120s", uuid, *uuid && *seen ? ", " : "", seen,
-             *expected && (*seen || *uuid) ? ", " : "", expected, *why && (*seen || *uuid || *expected) ? ": " : "", why);
+    if (r->has_uuid)
+        vm_uuid_print(&r->uuid, uuid);
+    snprintf(about, sizeof about, "%s%s%.120s%s%.120s%s%.120s", uuid, *uuid && *r->seen ? ", " : "", r->seen,
+             *r->expected && (*r->seen || *uuid) ? ", " : "", r->expected,
+             *r->why && (*r->seen || *uuid || *r->expected) ? ": " : "", r->why);
     return table_row(table, cells, err);
 }
 
-/* Lines of others have their own word behind the first "event=". */
+/* A word of an operator; lines of others have their own word behind the first "event=". */
 static bool
-is_audit(const char *line, int64_t after_ms, int64_t *ret_ms)
+is_word(const char *line, int64_t after_ms, struct audit_record *ret)
 {
+    CLEANUP(json_decref) json_t *o = NULL;
     const char *at = strstr(line, "event=");
+    struct error ignored;
 
     return at && strncmp(at, AUDIT_LINE, strlen(AUDIT_LINE)) == 0 &&
-           sscanf(at + strlen(AUDIT_LINE), "%" SCNd64, ret_ms) == 1 && *ret_ms > after_ms;
+           json_parse(at + strlen(AUDIT_LINE), strlen(at + strlen(AUDIT_LINE)), &o, &ignored) == 0 &&
+           audit_record_read(o, ret, &ignored) == 0 && ret->ms > after_ms && strncmp(ret->who, "admin ", 6) == 0;
 }
 
 static int
@@ -125,16 +108,16 @@ print_words(const char *file, int64_t after_ms, struct error *err)
     static const char *const COLUMNS[] = { "When", "What", "Of", NULL };
     CLEANUP(table_free) struct table *table = NULL;
     FILE *log = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
-    char line[2048];
-    int64_t ms;
+    struct audit_record record;
+    char line[4096];
     int rc = 0;
 
     if (!log)
         return error_sys(err, errno, "%s", file);
     rc = table_new(COLUMNS, &table, err);
     while (rc == 0 && fgets(line, sizeof line, log)) {
-        if (is_audit(line, after_ms, &ms))
-            rc = add_word(table, line, ms, err);
+        if (is_word(line, after_ms, &record))
+            rc = add_word(table, &record, err);
     }
     if (rc == 0 && ferror(log))
         rc = error_sys(err, errno, "%s", file);

@@ -72,6 +72,7 @@ int cmd_top(const struct cli *cli, int argc, char **argv);
 int cmd_why(const struct cli *cli, int argc, char **argv);
 int cmd_audit(const struct cli *cli, int argc, char **argv);
 int cmd_audit_verify(const struct cli *cli, int argc, char **argv);
+int cmd_audit_key(const struct cli *cli, int argc, char **argv);
 int cmd_report(const struct cli *cli, int argc, char **argv);
 int cmd_set(const struct cli *cli, int argc, char **argv);
 int cmd_audience_add(const struct cli *cli, int argc, char **argv);

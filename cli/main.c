@@ -123,7 +123,11 @@ const struct command command_table[] = {
       "                        host: as its host's configuration says\n"
       "  --restore ask|auto    of a disk that was put back: wait for `virtid accept`, or take it once a day\n",
       cmd_set },
-    { "audit verify", "[FILE]", "do the records follow from one another, and does the service have what a copy has?", "", cmd_audit_verify },
+    { "audit verify", "[--key KEY] [FILE]", "do the records follow from one another and fit their signed heads; does the service have what a copy has?",
+      "  FILE                  a copy that was kept elsewhere, or the service's log (-: stdin)\n"
+      "  --key FILE            what `virtid audit key` printed: look at the copy alone, and ask no service\n",
+      cmd_audit_verify },
+    { "audit key", "", "the public key that signs the heads of the audit, to be kept where the copy is", "", cmd_audit_key },
     { "audit", "[DOMAIN] [--follow] [--all|--after ID|--last N] [--who WHO] [--what WORD]", "what the token service decided, oldest first",
       "  -f, --follow          go on with what is decided from now on, until interrupted\n"
       "  --all                 from the first record (else the last 20)\n"

@@ -61,7 +61,7 @@ struct tokend {
     struct server_cert cert, next_cert; /* next: made by the worker, put in by the loop */
     pthread_mutex_t next_lock;
     atomic_bool another_ca; /* issues now: the certificate is to be made anew at once */
-    atomic_bool looking; /* at the keys that sign tokens: the worker is asked once at a time */
+    atomic_bool looking; /* service_look(): the worker is asked once at a time */
     bool renewing, draining;
     int64_t no_renewal_before_ms;
     struct error end;
@@ -228,9 +228,10 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
 
     s->clock_ms = clock_realtime_ms;
     s->process_started_ms = clock_realtime_ms();
-    s->state_dir = t->conf->state_dir;
+    s->state_dir = t->conf->state_dir, s->reserve.size = t->conf->audit_reserve;
     s->accept_clock = t->conf->accept_clock;
     s->begin_recovery = t->conf->recovery;
+    reserve_start(s);
     snprintf(path, sizeof path, "%s/" TOKEND_DATABASE, t->conf->state_dir);
     if (mint_new(signer_fd, &s->mint, err) < 0 ||
         store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||
@@ -380,14 +381,14 @@ recertify(void *arg)
 
 /* On the worker. */
 static void
-look_at_keys(void *arg)
+look(void *arg)
 {
     struct tokend *t = arg;
     struct error err = { 0 };
 
     take_live(t); /* that the queue was too full for */
-    if (signing_keys_look(&t->service, &err) < 0) {
-        log_error(&err, "keys that sign tokens");
+    if (service_look(&t->service, &err) < 0) {
+        log_error(&err, "what is done every few seconds");
         if (store_failed(t->service.store))
             broken(&err);
     }
@@ -395,15 +396,15 @@ look_at_keys(void *arg)
 }
 
 static void
-look_at_keys_again(struct tokend *t)
+look_again(struct tokend *t)
 {
     struct error err = { 0 };
 
     if (atomic_exchange(&t->looking, true))
         return;
-    if (http_server_post(t->server, look_at_keys, t, &err) < 0) {
+    if (http_server_post(t->server, look, t, &err) < 0) {
         atomic_store(&t->looking, false);
-        log_error(&err, "keys that sign tokens");
+        log_error(&err, "what is done every few seconds");
     }
 }
 
@@ -418,7 +419,7 @@ look_at_clock(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    look_at_keys_again(t);
+    look_again(t);
     if (t->renewing || now < t->no_renewal_before_ms ||
         (clock_realtime_ms() / 1000 < t->cert.renew_after && !atomic_load(&t->another_ca)))
         return;

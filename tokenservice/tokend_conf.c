@@ -9,6 +9,7 @@
 #include "lib/common/reload.h"
 #include "lib/http/http_server.h"
 #include "lib/wire/names.h"
+#include "tokenservice/api/reserve.h"
 
 static const struct conf_key KEYS[] = {
     { "service.trust_domain", CONF_TEXT, NULL },
@@ -19,6 +20,7 @@ static const struct conf_key KEYS[] = {
     { "service.enrol", CONF_TEXT, "open" },
     { "service.test", CONF_BOOL, "no" },
     { "service.rotate_days", CONF_INT, "30" },
+    { "service.audit_reserve", CONF_INT, "64" },
     { "service.signer_program", CONF_TEXT, VIRTID_LIBEXECDIR "/virtid-signer" },
     { "listen.public", CONF_TEXT, "0.0.0.0:8443" },
     { "listen.hosts", CONF_TEXT, "0.0.0.0:8444" },
@@ -75,6 +77,9 @@ check(struct tokend_conf *c, struct error *err)
         return error_set(err, ERROR_INPUT, "[listen] hosts_advertised: not HOST:PORT");
     if (conf_int(c->file, "service.rotate_days") < 1 || conf_int(c->file, "service.rotate_days") > 365)
         return error_set(err, ERROR_INPUT, "[service] rotate_days: 1 to 365");
+    if (conf_int(c->file, "service.audit_reserve") < 1 || conf_int(c->file, "service.audit_reserve") > RESERVE_MIB_MAX)
+        return error_set(err, ERROR_INPUT, "[service] audit_reserve: 1 to %d MiB", RESERVE_MIB_MAX);
+    c->audit_reserve = (int64_t)conf_int(c->file, "service.audit_reserve") << 20;
     c->rotate_days = (int)conf_int(c->file, "service.rotate_days");
     c->enrol_placed = strcmp(enrol, "placed") == 0;
     strcpy(c->hosts_advertised, advertised);

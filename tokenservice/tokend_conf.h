@@ -20,6 +20,7 @@ struct tokend_conf {
     const char *guests_advertised; /* "" : what the signer's bundle says */
     const char *service_user, *signer_user;
     int rotate_days; /* so long a key signs tokens */
+    int64_t audit_reserve; /* bytes */
     bool enrol_placed, test;
     bool accept_clock; /* not of the file: an option of one start */
     bool recovery;     /* likewise */

@@ -65,6 +65,25 @@ fd_write_all(int fd, const void *bytes, size_t len, struct error *err)
 }
 
 int
+fd_write_at(int fd, const void *bytes, size_t len, int64_t at, struct error *err)
+{
+    size_t put = 0;
+
+    while (put < len) {
+        ssize_t n = pwrite(fd, (const char *)bytes + put, len - put, at + (off_t)put);
+
+        if (n < 0 && errno != EINTR)
+            return error_sys(err, errno, "write");
+        put += n < 0 ? 0 : (size_t)n;
+    }
+    while (fdatasync(fd) < 0) {
+        if (errno != EINTR)
+            return error_sys(err, errno, "sync");
+    }
+    return 0;
+}
+
+int
 fd_read_to_end(int fd, struct buf *into, struct error *err)
 {
     for (;;) {

@@ -23,6 +23,8 @@ int fd_steal(int *fd);
 /* All `len` bytes, or an error; EINTR is repeated. ERROR_MISSING: end of file before `len`. */
 int fd_read_all(int fd, void *ret, size_t len, struct error *err);
 int fd_write_all(int fd, const void *bytes, size_t len, struct error *err);
+/* At `at` of a file, durable after return 0; after a failure what stood there may be half of each. */
+int fd_write_at(int fd, const void *bytes, size_t len, int64_t at, struct error *err);
 
 /* Everything up to end of file into `into` (bounded by into->max: ERROR_INPUT if longer). */
 int fd_read_to_end(int fd, struct buf *into, struct error *err);

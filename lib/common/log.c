@@ -25,7 +25,7 @@ static void
 emit(enum log_level level, const char *text, const char *tail)
 {
     static const int priority[] = { 3, 4, 5, 6, 7 };
-    char line[1200];
+    char line[2200];
     size_t used = 0, limit = sizeof line - 8;
 
     if (log_journal)
@@ -54,7 +54,7 @@ emit(enum log_level level, const char *text, const char *tail)
 
 #define LOG_AT(level, tail)                         \
     do {                                            \
-        char text_[1000];                           \
+        char text_[2000];                           \
         va_list ap_;                                \
         if ((level) > log_limit)                    \
             return;                                 \

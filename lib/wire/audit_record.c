@@ -57,6 +57,38 @@ audit_record_append(json_t *array, const struct audit_record *r, struct error *e
     return whole ? 0 : error_set(err, ERROR_SYSTEM, "no memory");
 }
 
+static void
+print_text(struct buf *into, const char *name, const char *text)
+{
+    buf_printf(into, ",\"%s\":\"", name);
+    for (; *text; text++) {
+        if (*text < 0x20 || *text > 0x7e)
+            buf_printf(into, "\\u%04x", (unsigned char)*text);
+        else
+            buf_printf(into, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+    }
+    buf_add_text(into, "\"");
+}
+
+void
+audit_record_print(const struct audit_record *r, struct buf *into)
+{
+    char uuid[VM_UUID_TEXT] = "", hash[2 * AUDIT_HASH + 1];
+    const char *const texts[][2] = { { "who", r->who },         { "what", r->what }, { "hash", hash },
+                                     { "uuid", uuid },          { "problem", r->problem },
+                                     { "why", r->why },         { "seen", r->seen }, { "expected", r->expected } };
+
+    hex_encode(r->hash, sizeof r->hash, hash);
+    if (r->has_uuid)
+        vm_uuid_print(&r->uuid, uuid);
+    buf_printf(into, "{\"id\":%lld,\"time\":%lld", (long long)r->id, (long long)r->ms);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (texts[i][1][0] || i < 3) /* these three are always there */
+            print_text(into, texts[i][0], texts[i][1]);
+    }
+    buf_add_text(into, "}");
+}
+
 static int
 read_text(const json_t *o, const char *name, bool optional, char *ret, size_t max, size_t *ret_n,
           struct error *err)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/common/buf.h"
 #include "lib/common/error.h"
 #include "lib/common/json.h"
 #include "lib/wire/vm_uuid.h"
@@ -39,5 +40,7 @@ int audit_record_hash(const uint8_t before[static AUDIT_HASH], const struct audi
 
 /* {"id","time","who","what","hash","uuid"?,"problem"?,"why"?,"seen"?,"expected"?}, at the end of an array. */
 int audit_record_append(json_t *array, const struct audit_record *r, struct error *err);
+/* The same as text, for a line of a log: without any memory but `into`'s. */
+void audit_record_print(const struct audit_record *r, struct buf *into);
 /* Such an object back. ERROR_INPUT: it is not exactly such an object. */
 int audit_record_read(const json_t *object, struct audit_record *ret, struct error *err);

@@ -45,7 +45,7 @@ check it_is_listed shows 'rack1  *host-a host-b' pool list
 check and_beside_its_hosts shows 'host-b .* rack1 ' host list
 check who_leaves_is_said shows 'leaves: host-b' pool set rack1 host-a
 check it_is_put_back shows 'comes in: host-b' pool set rack1 host-a host-b
-check each_word_is_in_the_log grep -q 'event=audit .*what=pool-joined .*seen="host-b" expected="rack1"' "$SERVICE/tokend.log"
+check each_word_is_in_the_log grep -q 'event=audit .*"what":"pool-joined".*"seen":"host-b","expected":"rack1"' "$SERVICE/tokend.log"
 
 # A fence.
 check a_vm_starts_on_one_of_its_hosts call host-a prepare

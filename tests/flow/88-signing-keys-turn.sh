@@ -88,7 +88,7 @@ check a_relying_party_that_kept_its_set_for_an_hour_takes_it \
 check the_old_one_is_published_still is_published "$one"
 check and_its_tokens_are_taken "$BUILD/virtid-verify" --issuer "$ISSUER" --ca "$CA" --audience shop "$SERVICE/first"
 check the_key_after_it_is_published is_published "$three"
-check it_is_in_the_audit says "what=key-rotated.*seen=\"$two\"" grep event=audit "$SERVICE/tokend.log"
+check it_is_in_the_audit says "\"what\":\"key-rotated\".*\"seen\":\"$two\"" grep event=audit "$SERVICE/tokend.log"
 
 # In the middle of it: three keys, one retiring.
 published >"$SERVICE/set"

@@ -18,6 +18,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct mint_request request;
     static struct mint_info info;
     static struct mint_keys keys;
+    struct audit_head head;
     struct error err = { 0 };
     const uint8_t *rest;
     size_t rest_len;
@@ -30,6 +31,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (mint_answer_decode(bytes, len, &rest, &rest_len, &broken, &err) == 0)
         assert(rest + rest_len == bytes + len);
     (void)mint_info_decode(bytes, len, &info, &err);
+    (void)mint_head_decode(bytes, len, &head, &err);
     if (mint_keys_decode(bytes, len, &keys, &err) == 0)
         assert(keys.n <= MINT_KEYS_MAX);
     return 0;

@@ -420,7 +420,7 @@ def what_is_asked_for_is_answered_as_it_says():
     ask("getHealth", want_status=200)
     ask("getReadiness", want_status=200)
     ask("getHealth", headers={"Host": "elsewhere.test"}, want_status=421)
-    for name in "getStatus", "listHosts", "listAudiences", "listPools", "listKeys", "getRecovery", "getTop", "getMetrics":
+    for name in "getStatus", "listHosts", "listAudiences", "listPools", "listKeys", "getRecovery", "getTop", "getAuditHead", "getMetrics":
         ask(name, want_status=200)
     for vm in ask("listVms", want_status=200)["vms"]:
         ask("getVm", vm=vm["uuid"], want_status=200)

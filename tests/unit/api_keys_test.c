@@ -72,7 +72,7 @@ audit_has(const char *what, const char *who, const char *seen)
 static void
 an_operator_sees_each_key_and_what_comes_next(void **state)
 {
-    static const char *const purposes[] = { "token", "token", "bound", "bound", "host-ca", "ek-ca", "receipt" };
+    static const char *const purposes[] = { "token", "token", "bound", "bound", "host-ca", "ek-ca", "receipt", "audit" };
     CLEANUP(json_decref) json_t *answer = NULL;
     const json_t *keys;
 
@@ -80,8 +80,8 @@ an_operator_sees_each_key_and_what_comes_next(void **state)
     assert_int_equal(api_admin("GET", "/v1/admin/keys", NULL), 200);
     answer = api_answer();
     keys = json_object_get(answer, "keys");
-    assert_int_equal(json_array_size(keys), 7);
-    for (size_t i = 0; i < 7; i++) {
+    assert_int_equal(json_array_size(keys), 8);
+    for (size_t i = 0; i < 8; i++) {
         const json_t *key = json_array_get(keys, i);
 
         assert_string_equal(json_string_value(json_object_get(key, "purpose")), purposes[i]);

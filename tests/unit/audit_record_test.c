@@ -50,6 +50,30 @@ what_is_shown_is_read_back_to_the_last_field(void **state)
 }
 
 static void
+a_line_of_the_log_is_the_same(void **state)
+{
+    CLEANUP(json_decref) json_t *o = shown(&whole), *back = NULL;
+    CLEANUP(buf_clear) struct buf line = BUF(4096), text = BUF(4096);
+    struct audit_record odd = whole, r;
+    struct error err = { 0 };
+
+    (void)state;
+    audit_record_print(&whole, &line);
+    assert_int_equal(json_print(o, &text, &err), 0);
+    assert_string_equal(buf_text(&line), buf_text(&text));
+    buf_clear(&line);
+    memset(odd.why, '"', AUDIT_TEXT_MAX), memset(odd.seen, '\\', AUDIT_TEXT_MAX);
+    memset(odd.expected, '"', AUDIT_TEXT_MAX), memset(odd.who, 'x', AUDIT_WHO_MAX);
+    memset(odd.what, 'x', AUDIT_WORD_MAX), memset(odd.problem, 'x', AUDIT_WORD_MAX);
+    odd.id = odd.ms = INT64_MAX;
+    audit_record_print(&odd, &line);
+    assert_true(line.len < 1900); /* of the line of the log */
+    assert_int_equal(json_parse(buf_text(&line), line.len, &back, &err), 0);
+    assert_int_equal(audit_record_read(back, &r, &err), 0);
+    assert_memory_equal(&r, &odd, sizeof r);
+}
+
+static void
 expect_other_hash(const struct audit_record *changed)
 {
     const uint8_t before[AUDIT_HASH] = { 9 };
@@ -132,6 +156,7 @@ main(void)
 {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(what_is_shown_is_read_back_to_the_last_field),
+        cmocka_unit_test(a_line_of_the_log_is_the_same),
         cmocka_unit_test(each_field_is_in_the_hash),
         cmocka_unit_test(what_is_not_exactly_a_record_is_refused),
     };

@@ -335,14 +335,14 @@ an_operator_turns_it_and_revokes(void **state)
     load();
     assert_published(2);
     assert_int_equal(signer_key_list(keys, &list, &the_mint.err), 0);
-    assert_int_equal(list.n, 7);
+    assert_int_equal(list.n, 8);
     assert_string_equal(list.kid, keys->info.kid);
     assert_string_equal(list.bound_kid, keys->info.bound_kid);
     assert_int_equal(list.keys[1].purpose, MINT_KEY_TOKEN);
     assert_int_equal(list.keys[2].purpose, MINT_KEY_BOUND);
     assert_int_equal(list.keys[3].purpose, MINT_KEY_BOUND);
     for (size_t i = 4; i < list.n; i++) {
-        assert_int_equal(list.keys[i].purpose, MINT_KEY_HOST_CA + i - 4);
+        assert_int_equal(list.keys[i].purpose, i < 7 ? MINT_KEY_HOST_CA + i - 4 : MINT_KEY_AUDIT);
         assert_int_equal(signer_revoke(keys, list.keys[i].kid, &the_mint.err), -1);
         assert_int_equal(the_mint.err.code, ERROR_MISSING);
     }

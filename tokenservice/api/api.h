@@ -19,7 +19,7 @@ api_handler api_report, api_pull, api_account, api_ek_cert, api_bundle, api_vm;
 /* api_metrics.c: whoever reaches the listener that an operator has opened for it */
 api_handler api_metrics;
 /* api_admin_*.c: administrators */
-api_handler api_admin_status, api_admin_audit, api_admin_top;
+api_handler api_admin_status, api_admin_audit, api_admin_audit_head, api_admin_top;
 api_handler api_admin_hosts_add, api_admin_hosts, api_admin_host_approve,
     api_admin_host_remove, api_admin_host_fence;
 api_handler api_admin_vms, api_admin_vm, api_admin_vm_place, api_admin_vm_set, api_admin_vm_accept,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/common/encode.h"
 #include "tokenservice/api/api_body.h"
 
 enum { AUDIT_PAGE = 50, AUDIT_PAGE_MAX = 64 /* all of them fit into one answer */ };
@@ -76,6 +77,24 @@ api_admin_audit(struct service *s, struct api_call *call, struct error *err)
     if (store_audit_list(s->store, &query, add_record, records, err) < 0)
         return -1;
     return api_body_answer(call, 200, STEAL(o), err);
+}
+
+/* Whoever keeps a copy elsewhere keeps this key beside it. */
+int
+api_admin_audit_head(struct service *s, struct api_call *call, struct error *err)
+{
+    char key[B64URL_LEN(KEY_POINT_LEN) + 1], hash[HEX_LEN(AUDIT_HASH) + 1];
+    uint8_t point[KEY_POINT_LEN];
+    struct audit_head head;
+
+    if (mint_signed(s->mint, point, &head, err) < 0)
+        return -1;
+    b64url_encode(point, sizeof point, key);
+    hex_encode(head.hash, sizeof head.hash, hash);
+    return api_body_answer(call, 200,
+                           json_pack("{s:s,s:I,s:I,s:s}", "key", key, "line", (json_int_t)head.line, "record",
+                                     (json_int_t)head.id, "hash", hash),
+                           err);
 }
 
 static int

@@ -90,7 +90,7 @@ api_health(struct service *s, struct api_call *call, struct error *err)
 int
 api_ready(struct service *s, struct api_call *call, struct error *err)
 {
-    if (service_health(s, err) < 0 || service_check_clock(s, call->now_ms, err) < 0)
+    if (service_health(s, err) < 0 || service_check_clock(s, call->now_ms, err) < 0 || reserve_check(s, err) < 0)
         return -1;
     if (call->request->draining)
         return error_problem(err, ERROR_BUSY, "unavailable", "it ends");

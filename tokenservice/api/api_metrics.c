@@ -198,6 +198,21 @@ add_keys(struct metrics *m, struct service *s, struct error *err)
     return 0;
 }
 
+static void
+add_reserve(struct metrics *m, const struct service *s)
+{
+    int64_t seconds = reserve_lasts(s);
+
+    metrics_begin(m, "virtid_audit_reserve_bytes", METRIC_GAUGE,
+                  "What is kept for the audit when the disk is full; 0: it is full, and that is used.");
+    metrics_add(m, s->reserve.held ? s->reserve.size : 0, NULL);
+    if (seconds < 0)
+        return;
+    metrics_begin(m, "virtid_audit_room_seconds", METRIC_GAUGE,
+                  "For how long the disk, with the reserve, takes records as they came in the last minutes; not here: none came.");
+    metrics_add(m, seconds, NULL);
+}
+
 static int
 add_state(struct metrics *m, struct service *s, struct error *err)
 {
@@ -208,6 +223,11 @@ add_state(struct metrics *m, struct service *s, struct error *err)
         return -1;
     metrics_begin(m, "virtid_audit_records_total", METRIC_COUNTER, "Records in the audit.");
     metrics_add(m, records, NULL);
+    metrics_begin(m, "virtid_audit_unsigned_records", METRIC_GAUGE, "Records behind the newest signed head.");
+    metrics_add(m, records > s->head_covered ? records - s->head_covered : 0, NULL);
+    metrics_begin(m, "virtid_audit_head_timestamp_seconds", METRIC_GAUGE,
+                  "When the newest head was signed, since 1970; 0: not since the start.");
+    metrics_add_ms(m, s->head.ms, NULL);
     if (!s->state_dir || statvfs(s->state_dir, &disk) < 0)
         return 0;
     metrics_begin(m, "virtid_state_free_bytes", METRIC_GAUGE,
@@ -215,6 +235,7 @@ add_state(struct metrics *m, struct service *s, struct error *err)
     metrics_add(m, (int64_t)disk.f_bavail * (int64_t)disk.f_frsize, NULL);
     metrics_begin(m, "virtid_state_size_bytes", METRIC_GAUGE, "The size of that filesystem.");
     metrics_add(m, (int64_t)disk.f_blocks * (int64_t)disk.f_frsize, NULL);
+    add_reserve(m, s);
     return 0;
 }
 

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "lib/common/log.h"
+#include "lib/wire/audit_record.h"
+
+enum { RECORD_TEXT_MAX = 1900 /* each character of a text twice, and less than a line of the log */ };
 
 /* Text that came from outside may be anything: printable ASCII is kept, the rest
  * becomes '?'. */
@@ -18,23 +21,13 @@ copy_text(char *ret, size_t max, const char *text)
     ret[len] = '\0';
 }
 
-/*
- * What operators say is also in the log, which is kept elsewhere: when the database is lost, with what it said
- * since the newest backup, `virtid recovery show --audit` reads it there.
- */
-static void
-log_operator(const struct audit_record *r)
+void
+decision_tell(const struct audit_record *record)
 {
-    char uuid[VM_UUID_TEXT + 6] = "";
+    CLEANUP(buf_clear) struct buf text = BUF(RECORD_TEXT_MAX);
 
-    if (strncmp(r->who, "admin ", 6) != 0)
-        return;
-    if (r->has_uuid) {
-        memcpy(uuid, " uuid=", 6);
-        vm_uuid_print(&r->uuid, uuid + 6);
-    }
-    log_notice("event=audit time=%lld who=\"%s\" what=%s%s why=\"%s\" seen=\"%s\" expected=\"%s\"", (long long)r->ms,
-               r->who, r->what, uuid, r->why, r->seen, r->expected);
+    audit_record_print(record, &text);
+    log_notice("event=audit %s", buf_ok(&text) && buf_text(&text) ? buf_text(&text) : "");
 }
 
 int
@@ -57,7 +50,6 @@ decision_add(struct service *s, const struct api_call *call, const struct decisi
     if (call->host.name[0])
         rate_spend(s->rates, RATE_HOST_RECORD, call->host.name, strlen(call->host.name),
                    call->now_ms);
-    log_operator(&record);
     return store_audit_add(s->store, &record, err);
 }
 

@@ -20,6 +20,12 @@ struct decision {
 int decision_add(struct service *service, const struct api_call *call,
                  const struct decision *decision, struct error *err);
 
+/*
+ * One line of the log, event=audit and the record as it is shown elsewhere (lib/wire/audit_record.h), once it is durable: the
+ * log, kept elsewhere, is a copy of the audit, and says what operators said when the database is lost.
+ */
+void decision_tell(const struct audit_record *record);
+
 /* Asked before a host's change. ERROR_BUSY "rate-limited": it has made too many; "clock":
  * service_check_clock(). */
 int decision_allowed(struct service *service, const struct api_call *call,

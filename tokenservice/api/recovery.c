@@ -29,13 +29,17 @@ store_recovery(struct service *s, int64_t since_ms, struct error *err)
 }
 
 static int
-begin_by_option(struct service *s, struct error *err)
+begin_at_start(struct service *s, struct error *err)
 {
     CLEANUP(store_abandon) struct store *txn = NULL;
     struct audit_record record = { .ms = s->clock_ms(), .who = "option --recovery", .what = "recovery" };
+    int64_t newest;
 
-    if (store_begin(s->store, &txn, err) < 0 || store_recovery(s, record.ms, err) < 0 ||
-        store_audit_add(s->store, &record, err) < 0)
+    if (store_begin(s->store, &txn, err) < 0 || store_audit_newest(s->store, &newest, err) < 0)
+        return -1;
+    if (newest < s->head.id) /* audit_heads_compare() saw it */
+        strcpy(record.who, "service"), strcpy(record.seen, "the audit was signed further than the database goes");
+    if (store_recovery(s, record.ms, err) < 0 || store_audit_add(s->store, &record, err) < 0)
         return -1;
     return store_commit(txn, err);
 }
@@ -53,7 +57,7 @@ recovery_start(struct service *s, struct error *err)
     }
     s->recovery = why.code != ERROR_MISSING &&
                   sscanf(value, "%" SCNd64 " %" SCNd64, &s->recovery_since_ms, &s->restored_ms) == 2;
-    if (!s->recovery && s->begin_recovery && begin_by_option(s, err) < 0)
+    if (!s->recovery && s->begin_recovery && begin_at_start(s, err) < 0)
         return -1;
     if (s->recovery)
         log_warning("event=recovery the database was restored: nobody is enrolled and nothing is placed before an "

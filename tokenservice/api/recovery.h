@@ -3,8 +3,8 @@
  * has looked, nobody is enrolled and nothing is placed
  *
  * DESIGN 5, "Service lost"; docs/RECOVERY.md.  It begins with the first receipt or host certificate that is ours and
- * newer than the database (that is what a restored backup looks like), or with the option --recovery; it is in the
- * database until it is finished.
+ * newer than the database (that is what a restored backup looks like), with a database that lacks what the signer has
+ * signed of its audit (audit_heads.h), or with the option --recovery; it is in the database until it is finished.
  *
  * Not here: the receipts themselves (receipt.h), leases while hosts are waited for (grace, service_state.h).
  */

@@ -71,6 +71,7 @@ static const struct route TABLE[] = {
     { "GET", "/v1/admin/recovery", ON_ADMIN, WHO_ADMIN, api_admin_recovery },
     { "POST", "/v1/admin/recovery/finish", ON_ADMIN, WHO_ADMIN, api_admin_recovery_finish },
     { "GET", "/v1/admin/audit", ON_ADMIN, WHO_ADMIN, api_admin_audit },
+    { "GET", "/v1/admin/audit/head", ON_ADMIN, WHO_ADMIN, api_admin_audit_head },
     { "GET", "/v1/admin/top", ON_ADMIN, WHO_ADMIN, api_admin_top },
 
     { "GET", "/metrics", ON_METRICS, WHO_ANYONE, api_metrics },
@@ -182,6 +183,29 @@ call_endpoint(const struct route_context *context, struct api_call *call,
     return route->handler(service, call, err);
 }
 
+/*
+ * Where a write found the disk full nothing was changed, and with the reserve there is room.  What operators say may have
+ * been done in part outside of the database: they say it again.
+ */
+static int
+call_with_reserve(const struct route_context *context, struct api_call *call, struct error *err)
+{
+    struct api_call again = *call;
+    struct http_reply *reply = call->reply;
+
+    reserve_watch(context->service);
+    if (call_endpoint(context, call, err) == 0)
+        return 0;
+    if (strcmp(err->problem, "disk-full") != 0 || !reserve_release(context->service) || context->listener == ON_ADMIN)
+        return -1;
+    buf_clear(&reply->body);
+    reply->headers[0] = '\0';
+    reply->status = 0;
+    reply->park_ms = 0;
+    *call = again;
+    return call_endpoint(context, call, err);
+}
+
 /* Operators are told why; hosts too, but not what failed inside of us; guests and
  * strangers only the name. */
 static bool
@@ -233,7 +257,7 @@ route_answer(void *arg, const struct http_request *request, struct http_reply *r
 
     json_begin();
     call.now_ms = service->clock_ms();
-    if (call_endpoint(context, &call, &err) == 0) {
+    if (call_with_reserve(context, &call, &err) == 0) {
         if (reply->status == 0 && reply->park_ms == 0)
             reply->status = 200;
         count_answer(context, request, reply);

@@ -8,6 +8,7 @@
 
 #include "lib/common/log.h"
 #include "lib/wire/connect_msg.h"
+#include "tokenservice/api/audit_heads.h"
 #include "tokenservice/api/authority.h"
 #include "tokenservice/api/recovery.h"
 #include "tokenservice/api/signing_keys.h"
@@ -152,16 +153,26 @@ accept_clock(struct service *s, struct error *err)
 int
 service_start(struct service *s, struct error *err)
 {
+    enum audit_found found;
     struct error behind;
 
     if (rates_new(&s->rates, err) < 0 || pulls_new(s->clock_ms(), &s->pulls, err) < 0 ||
         mint_ask_info(s->mint, &s->info, err) < 0 || seal_nobody(s, err) < 0 ||
         store_audit_check(s->store, &s->newest_ms, err) < 0 ||
-        prepare_store(s, err) < 0 || accept_clock(s, err) < 0 || recovery_start(s, err) < 0 ||
-        signing_keys_start(s, err) < 0)
+        prepare_store(s, err) < 0 || audit_heads_compare(s, &found, err) < 0 || accept_clock(s, err) < 0 ||
+        recovery_start(s, err) < 0 || audit_heads_start(s, found, err) < 0 || signing_keys_start(s, err) < 0)
         return -1;
     (void)service_check_clock(s, s->clock_ms(), &behind); /* says so in the log */
+    reserve_look(s);
     return begin_grace(s, err);
+}
+
+int
+service_look(struct service *s, struct error *err)
+{
+    reserve_look(s);
+    audit_heads_look(s);
+    return store_failed(s->store) ? error_set(err, ERROR_SYSTEM, "the database's disk failed") : signing_keys_look(s, err);
 }
 
 void

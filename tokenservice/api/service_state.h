@@ -18,6 +18,7 @@
 #include "tokenservice/api/counts.h"
 #include "tokenservice/api/pulls.h"
 #include "tokenservice/api/rate.h"
+#include "tokenservice/api/reserve.h"
 #include "tokenservice/mint/mint_client.h"
 #include "tokenservice/store/store.h"
 
@@ -62,7 +63,13 @@ struct service {
     int64_t recovery_since_ms;
     int64_t restored_ms; /* the database knows nothing that was made later than this */
 
+    struct audit_head head;  /* the newest of the audit that was signed; id 0: none was */
+    int64_t head_covered;   /* up to this record there is nothing to sign: its own is the last */
+    int64_t head_at_ms;     /* when this process looked at it last with something new; 0: it has not */
+    bool head_trouble;      /* the last one was not signed, which the log has */
+
     struct counts counts;
+    struct reserve reserve;     /* of the audit; its size is set before the start, with state_dir */
     const char *state_dir;      /* whose disk is looked at; NULL: none is */
     int64_t process_started_ms;
     int64_t server_cert_ends;   /* UTC, seconds; 0: not known */
@@ -88,6 +95,8 @@ struct service {
 /* Asks the signer for its info, puts in the built-in audience, begins the grace period.
  */
 int service_start(struct service *service, struct error *err);
+/* Every few seconds, between requests: keys turn, the audit is signed, its reserve is kept. */
+int service_look(struct service *service, struct error *err);
 void service_clear(struct service *service);
 
 /* The subkeys of `hour`, borrowed. */

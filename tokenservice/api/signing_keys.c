@@ -18,7 +18,8 @@ key_purpose_name(enum mint_key_purpose purpose)
                                          [MINT_KEY_HOST_CA] = "host-ca",
                                          [MINT_KEY_EK_CA] = "ek-ca",
                                          [MINT_KEY_RECEIPT] = "receipt",
-                                         [MINT_KEY_BOUND] = "bound" };
+                                         [MINT_KEY_BOUND] = "bound",
+                                         [MINT_KEY_AUDIT] = "audit" };
 
     return NAMES[purpose];
 }

@@ -9,7 +9,7 @@
 enum { TOLD_MS = 10 * 60 * 1000 }; /* after that no token of before lives */
 enum { JWKS_MAX_AGE_S = 300 }; /* Cache-Control of what verifiers fetch; less than KEY_PUBLISH_SECONDS */
 
-const char *key_purpose_name(enum mint_key_purpose purpose); /* "token", "host-ca", "ek-ca", "receipt", "bound" */
+const char *key_purpose_name(enum mint_key_purpose purpose); /* "token", "host-ca", "ek-ca", "receipt", "bound", "audit" */
 const char *key_state_name(enum mint_key_state state);       /* "next", "active", "retiring" */
 
 /*

@@ -389,3 +389,30 @@ mint_bundle(struct mint *mint, uint64_t serial, struct buf *into, struct error *
         return -1;
     return take_one(mint, &answer, BUNDLE_MAX, into, err);
 }
+
+int
+mint_head(struct mint *mint, bool new_line, int64_t id, const uint8_t hash[static AUDIT_HASH], struct audit_head *ret,
+          struct error *err)
+{
+    struct mint_request request = { .op = MINT_HEAD, .new_line = new_line, .head_id = id };
+    struct fields answer;
+
+    memcpy(request.head_hash, hash, sizeof request.head_hash);
+    if (ask(mint, &request, &answer, err) < 0)
+        return -1;
+    return mint_head_decode(answer.at, answer.left, ret, err) < 0 ? bad_answer(mint, err) : 0;
+}
+
+int
+mint_signed(struct mint *mint, uint8_t ret_point[static KEY_POINT_LEN], struct audit_head *ret, struct error *err)
+{
+    struct mint_request request = { .op = MINT_SIGNED };
+    struct fields answer;
+
+    if (ask(mint, &request, &answer, err) < 0)
+        return -1;
+    return fields_take_exact(&answer, ret_point, KEY_POINT_LEN, err) < 0 ||
+                   mint_head_decode(answer.at, answer.left, ret, err) < 0
+               ? bad_answer(mint, err)
+               : 0;
+}

@@ -109,3 +109,12 @@ int mint_ca_publish(struct mint *mint, struct error *err);
 int mint_ca_turn(struct mint *mint, const char *kid, struct error *err);
 /* What whoever holds the bundle `serial` takes next, appended to `into`: at last the newest. */
 int mint_bundle(struct mint *mint, uint64_t serial, struct buf *into, struct error *err);
+
+/*
+ * The newest record of the audit, signed.  `new_line`: it goes on from an older one, since the database was restored.
+ * ERROR_DENIED "audit-broken": in this line another record of that number was signed, or a later one.
+ */
+int mint_head(struct mint *mint, bool new_line, int64_t id, const uint8_t hash[static AUDIT_HASH],
+              struct audit_head *ret, struct error *err);
+/* The key that signs them, and line, id (0: none was signed) and hash of the newest. */
+int mint_signed(struct mint *mint, uint8_t ret_point[static KEY_POINT_LEN], struct audit_head *ret, struct error *err);

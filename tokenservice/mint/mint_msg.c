@@ -15,7 +15,7 @@ refuse(struct error *err, const char *what)
 static int
 check_bounds(const struct mint_request *r, struct error *err)
 {
-    if (r->op < MINT_INFO || r->op > MINT_BUNDLE)
+    if (r->op < MINT_INFO || r->op > MINT_SIGNED)
         return refuse(err, "unknown operation");
     if (r->public_len > sizeof r->public_)
         return refuse(err, "public key too long");
@@ -46,9 +46,15 @@ mint_request_encode(const struct mint_request *r, struct buf *into, struct error
     case MINT_INFO:
     case MINT_KEYS:
     case MINT_CA_PUBLISH:
+    case MINT_SIGNED:
         break;
     case MINT_BUNDLE:
         fields_add_u64(into, r->serial);
+        break;
+    case MINT_HEAD:
+        fields_add_u8(into, r->new_line);
+        fields_add_u64(into, (uint64_t)r->head_id);
+        fields_add(into, r->head_hash, sizeof r->head_hash);
         break;
     case MINT_ROTATE:
         fields_add_u8(into, (uint8_t)r->key);
@@ -160,17 +166,36 @@ decode_rotate(struct fields *f, struct mint_request *r, struct error *err)
 }
 
 static int
+decode_head(struct fields *f, struct mint_request *r, struct error *err)
+{
+    uint8_t new_line;
+    uint64_t id;
+
+    if (fields_take_u8(f, &new_line, err) < 0 || fields_take_u64(f, &id, err) < 0 ||
+        fields_take_exact(f, r->head_hash, sizeof r->head_hash, err) < 0)
+        return -1;
+    if (new_line > 1 || id < 1 || id > INT64_MAX)
+        return refuse(err, "head");
+    r->new_line = new_line == 1;
+    r->head_id = (int64_t)id;
+    return 0;
+}
+
+static int
 decode_members(struct fields *f, struct mint_request *r, struct error *err)
 {
     switch (r->op) {
     case MINT_INFO:
     case MINT_KEYS:
     case MINT_CA_PUBLISH:
+    case MINT_SIGNED:
         return 0;
     case MINT_BUNDLE:
         return fields_take_u64(f, &r->serial, err);
     case MINT_CA_TURN:
         return fields_take_text(f, 1, sizeof r->kid - 1, r->kid, err);
+    case MINT_HEAD:
+        return decode_head(f, r, err);
     case MINT_ROTATE:
         return decode_rotate(f, r, err);
     case MINT_REVOKE:
@@ -203,7 +228,7 @@ mint_request_decode(const uint8_t *bytes, size_t len, struct mint_request *ret,
         return refuse(err, "too long");
     if (fields_take_u8(&f, &op, err) < 0)
         return -1;
-    if (op < MINT_INFO || op > MINT_BUNDLE)
+    if (op < MINT_INFO || op > MINT_SIGNED)
         return refuse(err, "unknown operation");
     r.op = (enum mint_op)op;
     if (decode_members(&f, &r, err) < 0 || fields_end(&f, err) < 0)
@@ -417,7 +442,7 @@ take_mint_key(struct fields *f, struct mint_key *ret, struct error *err)
         take_time(f, &ret->made, err) < 0 || take_time(f, &ret->since, err) < 0 ||
         take_time(f, &ret->step, err) < 0)
         return -1;
-    if (purpose < MINT_KEY_TOKEN || purpose > MINT_KEY_BOUND || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING)
+    if (purpose < MINT_KEY_TOKEN || purpose > MINT_KEY_AUDIT || state < MINT_KEY_NEXT || state > MINT_KEY_RETIRING)
         return refuse(err, "key");
     ret->purpose = (enum mint_key_purpose)purpose;
     ret->state = (enum mint_key_state)state;
@@ -441,4 +466,32 @@ mint_keys_decode(const uint8_t *rest, size_t len, struct mint_keys *ret, struct 
             return -1;
     }
     return 0;
+}
+
+int
+mint_head_encode(const struct audit_head *head, struct buf *into, struct error *err)
+{
+    fields_add_u64(into, head->line);
+    fields_add_u64(into, (uint64_t)head->id);
+    fields_add(into, head->hash, sizeof head->hash);
+    fields_add_u64(into, (uint64_t)head->ms);
+    fields_add(into, head->signature, sizeof head->signature);
+    return buf_ok(into) ? 0 : error_set(err, buf_error_code(into), "signer message: too long");
+}
+
+int
+mint_head_decode(const uint8_t *rest, size_t len, struct audit_head *ret, struct error *err)
+{
+    struct fields f = { .at = rest, .left = len };
+    uint64_t id, ms;
+
+    if (fields_take_u64(&f, &ret->line, err) < 0 || fields_take_u64(&f, &id, err) < 0 ||
+        fields_take_exact(&f, ret->hash, sizeof ret->hash, err) < 0 || fields_take_u64(&f, &ms, err) < 0 ||
+        fields_take_exact(&f, ret->signature, sizeof ret->signature, err) < 0)
+        return -1;
+    if (id > INT64_MAX || ms > INT64_MAX)
+        return refuse(err, "head");
+    ret->id = (int64_t)id;
+    ret->ms = (int64_t)ms;
+    return fields_end(&f, err);
 }

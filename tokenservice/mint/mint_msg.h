@@ -19,6 +19,8 @@
  *  11 CA_PUBLISH -                     -
  *  12 CA_TURN  kid                     -
  *  13 BUNDLE   serial(8)               the bundle that whoever holds that one takes next
+ *  14 HEAD     new line(1), id(8), hash(32)    head: line(8), id(8), hash(32), ms(8), signature(64)
+ *  15 SIGNED   -                       audit point(65), head; of the newest line, id and hash alone
  * status is an error_code, 0 = done; a refusal has no fields behind `text`.  Anything else, a trailing
  * byte included, is refused.  docs/PROTOCOL-signer.md.
  */
@@ -31,6 +33,7 @@
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
 #include "lib/crypto/key.h"
+#include "lib/wire/audit_head.h"
 #include "lib/wire/bundle.h"
 #include "lib/wire/names.h"
 #include "tokenservice/mint/identity_row.h"
@@ -58,7 +61,7 @@ enum {
 #define MINT_RECEIPT_LABEL "virtid-receipt-1"
 
 enum mint_op { MINT_INFO = 1, MINT_CERTIFY, MINT_ROW_MAC, MINT_ROW_CHECK, MINT_TOKEN, MINT_RECEIPT, MINT_SUBKEY,
-               MINT_KEYS, MINT_ROTATE, MINT_REVOKE, MINT_CA_PUBLISH, MINT_CA_TURN, MINT_BUNDLE };
+               MINT_KEYS, MINT_ROTATE, MINT_REVOKE, MINT_CA_PUBLISH, MINT_CA_TURN, MINT_BUNDLE, MINT_HEAD, MINT_SIGNED };
 
 /* Administrators' and CA certificates have no number: they can not be asked for. */
 enum mint_kind { MINT_KIND_SERVER = 1, MINT_KIND_HOST_TLS, MINT_KIND_HOST_PROOF, MINT_KIND_EK };
@@ -71,7 +74,7 @@ enum { MINT_CLAIM_NAME = 1, MINT_CLAIM_HOST = 2, MINT_CLAIM_LABELS = 4, MINT_FRE
 
 /* What a key of the signer is for, and where in its life it is. */
 enum mint_key_purpose { MINT_KEY_TOKEN = 1, MINT_KEY_HOST_CA, MINT_KEY_EK_CA, MINT_KEY_RECEIPT,
-                        MINT_KEY_BOUND };
+                        MINT_KEY_BOUND, MINT_KEY_AUDIT };
 enum mint_key_state { MINT_KEY_NEXT = 1, MINT_KEY_ACTIVE, MINT_KEY_RETIRING };
 
 struct mint_key {
@@ -145,6 +148,9 @@ struct mint_request {
     uint64_t hour;
     char kid[MINT_KID_MAX + 1];        /* to revoke; "": all that sign tokens; or of the CA that is to issue */
     uint64_t serial;                   /* of the bundle held */
+    bool new_line;                     /* the audit goes on from an older record */
+    int64_t head_id;
+    uint8_t head_hash[AUDIT_HASH];
     enum mint_key_purpose key;         /* to rotate: MINT_KEY_TOKEN or MINT_KEY_BOUND */
 };
 
@@ -168,6 +174,8 @@ int mint_answer_decode(const uint8_t *bytes, size_t len, const uint8_t **ret_res
 int mint_info_encode(const struct mint_info *info, struct buf *into, struct error *err);
 int mint_info_decode(const uint8_t *rest, size_t len, struct mint_info *ret,
                      struct error *err);
+int mint_head_encode(const struct audit_head *head, struct buf *into, struct error *err);
+int mint_head_decode(const uint8_t *rest, size_t len, struct audit_head *ret, struct error *err);
 int mint_keys_encode(const struct mint_keys *keys, struct buf *into, struct error *err);
 int mint_keys_decode(const uint8_t *rest, size_t len, struct mint_keys *ret,
                      struct error *err);

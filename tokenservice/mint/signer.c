@@ -15,6 +15,7 @@
 #include "lib/wire/transcript.h"
 #include "tokenservice/mint/signer_ca.h"
 #include "tokenservice/mint/signer_claims.h"
+#include "tokenservice/mint/signer_heads.h"
 #include "tokenservice/mint/signer_turn.h"
 
 #define NONCE_LABEL "virtid-subkey-nonce-1"
@@ -226,6 +227,9 @@ static int
 serve(struct signer_keys *keys, const struct mint_request *r, int64_t now,
       struct buf *into, struct error *err)
 {
+    uint8_t point[KEY_POINT_LEN];
+    struct audit_head head;
+
     switch (r->op) {
     case MINT_INFO:
         return mint_info_encode(&keys->info, into, err);
@@ -253,6 +257,12 @@ serve(struct signer_keys *keys, const struct mint_request *r, int64_t now,
         return signer_ca_turn(keys, r->kid, now, err);
     case MINT_BUNDLE:
         return next_bundle(keys, r, into, err);
+    case MINT_HEAD:
+        return signer_head(keys, r, now, &head, err) < 0 ? -1 : mint_head_encode(&head, into, err);
+    case MINT_SIGNED:
+        key_point(keys->audit, point);
+        fields_add(into, point, sizeof point);
+        return mint_head_encode(&keys->head.newest, into, err);
     }
     return error_set(err, ERROR_INPUT, "unknown operation");
 }
@@ -339,13 +349,14 @@ signer_warm_up(const struct signer_keys *keys, int64_t now, struct error *err)
     CLEANUP(buf_clear)
     struct buf bytes = BUF(ROW_MAX), ignored = BUF(4 * MINT_PACKET_MAX), list = BUF(MINT_PACKET_MAX);
     CLEANUP(key_free) struct key *key = NULL;
+    struct audit_head head = { .id = 1 };
 
     if (identity_row_encode(&row, &bytes, err) < 0 ||
         row_mac(keys, bytes.data, bytes.len, token.mac, err) < 0)
         return -1;
     token.row = bytes.data;
     token.row_len = bytes.len;
-    if (key_generate(&key, err) < 0 || list_keys(keys, &list, err) < 0 ||
+    if (key_generate(&key, err) < 0 || audit_head_sign(&head, keys->audit, err) < 0 || list_keys(keys, &list, err) < 0 ||
         make_token(keys, &token, now, &ignored, err) < 0 ||
         make_receipt(keys, &receipt, &ignored, err) < 0 ||
         derive_subkey(keys, &subkey, now, &ignored, err) < 0)

@@ -78,8 +78,8 @@ add_host(struct buf *names, const char *from, struct error *err)
 }
 
 static const char *const FILES[] = {
-    SIGNER_FILE_TOKENS,   SIGNER_FILE_CAS, SIGNER_FILE_RECEIPT, SIGNER_FILE_NONCE,
-    SIGNER_FILE_ACTIVATE, SIGNER_FILE_ROW, SIGNER_FILE_CA_CERT, SIGNER_FILE_CONF,
+    SIGNER_FILE_TOKENS,   SIGNER_FILE_CAS, SIGNER_FILE_RECEIPT, SIGNER_FILE_NONCE, SIGNER_FILE_ACTIVATE,
+    SIGNER_FILE_ROW,      SIGNER_FILE_CA_CERT, SIGNER_FILE_CONF, SIGNER_FILE_AUDIT, SIGNER_FILE_HEAD,
 };
 enum { N_FILES = sizeof FILES / sizeof FILES[0] };
 
@@ -190,24 +190,6 @@ finish(int dir, struct error *err)
 }
 
 static int
-write_key(int dir, const char *name, const struct key *key, struct error *err)
-{
-    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX);
-
-    if (key_to_pem(key, &pem, err) < 0)
-        return -1;
-    return file_replace_at(dir, name, pem.data, pem.len, 0600, err);
-}
-
-static int
-make_key(int dir, const char *name, struct key **ret, struct error *err)
-{
-    if (key_generate(ret, err) < 0)
-        return -1;
-    return write_key(dir, name, *ret, err);
-}
-
-static int
 make_secret(int dir, const char *name, struct error *err)
 {
     CLEANUP(secret_free) struct secret *secret = NULL;
@@ -276,10 +258,12 @@ make_rings(int dir, int64_t now, struct error *err)
 static int
 make_all_keys(int dir, const struct signer_init *init, int64_t now, struct error *err)
 {
-    CLEANUP(key_free) struct key *receipt = NULL;
+    CLEANUP(key_free) struct key *receipt = NULL, *audit = NULL;
 
     if (make_rings(dir, now, err) < 0 ||
-        make_key(dir, SIGNER_FILE_RECEIPT, &receipt, err) < 0 ||
+        signer_key_make(dir, SIGNER_FILE_RECEIPT, &receipt, err) < 0 ||
+        signer_key_make(dir, SIGNER_FILE_AUDIT, &audit, err) < 0 ||
+        head_file_make(dir, SIGNER_FILE_HEAD, now, err) < 0 ||
         make_secret(dir, SIGNER_FILE_NONCE, err) < 0 ||
         make_secret(dir, SIGNER_FILE_ACTIVATE, err) < 0 ||
         make_secret(dir, SIGNER_FILE_ROW, err) < 0)

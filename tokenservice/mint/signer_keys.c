@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/common/clock.h"
 #include "lib/common/conf.h"
 #include "lib/common/encode.h"
 #include "lib/common/fdio.h"
@@ -28,11 +29,13 @@ signer_keys_free(struct signer_keys *keys)
     key_free(keys->host_ca);
     key_free(keys->ek_ca);
     key_free(keys->receipt);
+    key_free(keys->audit);
     secret_free(keys->nonce);
     secret_free(keys->activate);
     secret_free(keys->row);
     fd_close(keys->file.fd);
     fd_close(keys->cas_file.fd);
+    fd_close(keys->head.fd);
     explicit_bzero(&keys->rings, sizeof keys->rings);
     explicit_bzero(&keys->cas, sizeof keys->cas);
     free(keys);
@@ -83,6 +86,16 @@ read_key(int dir, const char *name, struct key **ret, struct error *err)
     if (key_from_pem(pem.data, pem.len, ret, err) < 0)
         return error_wrap(err, "%s", name);
     return 0;
+}
+
+int
+signer_key_make(int dir, const char *name, struct key **ret, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf pem = BUF(SIGNER_PEM_MAX);
+
+    if (key_generate(ret, err) < 0 || key_to_pem(*ret, &pem, err) < 0)
+        return -1;
+    return file_replace_at(dir, name, pem.data, pem.len, 0600, err);
 }
 
 static int
@@ -188,12 +201,13 @@ read_conf(const char *key_dir, struct mint_info *info, struct error *err)
 static int
 check_distinct(const struct signer_keys *keys, struct error *err)
 {
-    uint8_t scalars[1 + 2 * MINT_CAS_MAX + KEY_RINGS * KEY_RING_MAX][KEY_PRIVATE_LEN];
+    uint8_t scalars[2 + 2 * MINT_CAS_MAX + KEY_RINGS * KEY_RING_MAX][KEY_PRIVATE_LEN];
     const struct secret *masters[] = { keys->nonce, keys->activate, keys->row };
     bool same = false;
     size_t n = 0;
 
     key_private(keys->receipt, scalars[n++]);
+    key_private(keys->audit, scalars[n++]);
     for (size_t i = 0; i < keys->cas.n; i++) {
         const struct ca_pair *pair = &keys->cas.of[i];
 
@@ -349,11 +363,42 @@ read_cas(int dir, struct signer_keys *keys, struct error *err)
     return rc;
 }
 
+/* An earlier version signed no heads: the key comes last, so that a cut leaves none that has no head beside it. */
+static int
+make_audit(int dir, struct error *err)
+{
+    CLEANUP(key_free) struct key *key = NULL;
+
+    if (faccessat(dir, SIGNER_FILE_HEAD, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno != ENOENT)
+            return error_sys(err, errno, "key folder: %s", SIGNER_FILE_HEAD);
+        if (head_file_make(dir, SIGNER_FILE_HEAD, clock_realtime_ms() / 1000, err) < 0)
+            return -1;
+    }
+    if (faccessat(dir, SIGNER_FILE_AUDIT, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    return errno == ENOENT ? signer_key_make(dir, SIGNER_FILE_AUDIT, &key, err)
+                           : error_sys(err, errno, "key folder: %s", SIGNER_FILE_AUDIT);
+}
+
+static int
+read_audit(int dir, struct signer_keys *keys, struct error *err)
+{
+    if (make_audit(dir, err) < 0 || read_key(dir, SIGNER_FILE_AUDIT, &keys->audit, err) < 0)
+        return -1;
+    keys->head.fd = openat(dir, SIGNER_FILE_HEAD, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (keys->head.fd < 0)
+        return error_sys(err, errno, "key folder: %s", SIGNER_FILE_HEAD);
+    if (check_mode(keys->head.fd, SIGNER_FILE_HEAD, err) < 0)
+        return -1;
+    return head_file_read(&keys->head, err) < 0 ? error_wrap(err, "%s", SIGNER_FILE_HEAD) : 0;
+}
+
 static int
 read_keys(int dir, struct signer_keys *keys, struct error *err)
 {
     if (read_rings(dir, keys, err) < 0 || read_cas(dir, keys, err) < 0 ||
-        read_key(dir, SIGNER_FILE_RECEIPT, &keys->receipt, err) < 0 ||
+        read_key(dir, SIGNER_FILE_RECEIPT, &keys->receipt, err) < 0 || read_audit(dir, keys, err) < 0 ||
         read_secret(dir, SIGNER_FILE_NONCE, &keys->nonce, err) < 0 ||
         read_secret(dir, SIGNER_FILE_ACTIVATE, &keys->activate, err) < 0 ||
         read_secret(dir, SIGNER_FILE_ROW, &keys->row, err) < 0)
@@ -497,7 +542,7 @@ signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *er
 
     if (!keys)
         return error_sys(err, ENOMEM, "keys");
-    keys->file.fd = keys->cas_file.fd = -1;
+    keys->file.fd = keys->cas_file.fd = keys->head.fd = -1;
     keys->interval = KEY_ROTATE_DAYS * INT64_C(86400);
     info = &keys->info;
     dir = open(key_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -2,8 +2,9 @@
  * signer_keys.h - every private thing of a trust domain, loaded once
  *
  * In the key folder (0700; files 0600, of the user who runs the signer): token-keys (key_file.h), ca-keys
- * (ca_file.h), receipt.pem (P-256, all distinct), nonce.key activate.key row.key (32 bytes each), ca.pem (the
- * certificates of the host CAs, as they were at the last start), signer.conf (names; written last by signer_init).
+ * (ca_file.h), receipt.pem audit.pem (P-256, all distinct), audit-head (head_file.h), nonce.key activate.key row.key
+ * (32 bytes each), ca.pem (the certificates of the host CAs, as they were at the last start), signer.conf (names;
+ * written last by signer_init).
  */
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "lib/common/secret.h"
 #include "lib/crypto/key.h"
 #include "tokenservice/mint/ca_file.h"
+#include "tokenservice/mint/head_file.h"
 #include "tokenservice/mint/key_file.h"
 #include "tokenservice/mint/mint_msg.h"
 
@@ -23,6 +25,8 @@
 #define SIGNER_FILE_TOKEN "token.pem" /* of earlier versions: the one key that signed tokens */
 #define SIGNER_FILE_CAS "ca-keys"
 #define SIGNER_FILE_RECEIPT "receipt.pem"
+#define SIGNER_FILE_AUDIT "audit.pem"
+#define SIGNER_FILE_HEAD "audit-head"
 #define SIGNER_FILE_NONCE "nonce.key"
 #define SIGNER_FILE_ACTIVATE "activate.key"
 #define SIGNER_FILE_ROW "row.key"
@@ -39,7 +43,8 @@ enum { SIGNER_MASTER_LEN = 32, SIGNER_PEM_MAX = 4096 };
 
 struct signer_keys {
     struct key *signs[KEY_RINGS]; /* the active one of each ring; NULL: no bound one could be made yet */
-    struct key *host_ca, *ek_ca, *receipt; /* the CAs that issue */
+    struct key *host_ca, *ek_ca, *receipt, *audit; /* the CAs that issue */
+    struct head_file head; /* of the audit (signer_heads.h) */
     struct secret *nonce, *activate, *row;
     struct mint_info info; /* all that may be shown */
 
@@ -55,9 +60,13 @@ struct signer_keys {
     struct error trouble; /* why the last change was not made; code NONE: it was */
 };
 
+/* A new P-256 key, durable in the file NAME of the folder, 0600; an older one is replaced. */
+int signer_key_make(int dir, const char *name, struct key **ret, struct error *err);
+
 /*
- * Read the folder.  A key of an earlier version becomes the active one of a ring, its CAs the first generation.  ERROR_DENIED: a file or the
- * folder is open to others than its owner; two keys are the same.  ERROR_MISSING: no trust domain there yet.
+ * Read the folder.  What an earlier version lacked, the audit's key and head, is made; its token key becomes the active
+ * one of a ring, its CAs the first generation.  ERROR_DENIED: a file or the folder is open to others than its owner;
+ * two keys are the same.  ERROR_MISSING: no trust domain there yet.
  */
 int signer_keys_load(const char *key_dir, struct signer_keys **ret, struct error *err);
 void signer_keys_free(struct signer_keys *keys);

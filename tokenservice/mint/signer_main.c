@@ -292,7 +292,7 @@ serve(const struct options *o, struct error *err)
     /* OpenSSL keeps its keys in ordinary memory; best effort where RLIMIT_MEMLOCK is
      * small. */
     (void)mlockall(MCL_CURRENT);
-    if (signer_sandbox(keys->file.fd, keys->cas_file.fd, err) < 0)
+    if (signer_sandbox((const int[]){ keys->file.fd, keys->cas_file.fd, keys->head.fd }, keys->cas_file.fd, err) < 0)
         return -1;
     while (!end) {
         if (answer_one(keys, o->fd, &end, err) < 0)

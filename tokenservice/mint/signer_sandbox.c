@@ -34,7 +34,7 @@ allow_memory(scmp_filter_ctx filter)
     return rc;
 }
 
-/* What changes keys on disk, of files that are open. */
+/* What changes keys on disk, and the audit's head: of files that are open. */
 static int
 allow_file(scmp_filter_ctx filter, int file)
 {
@@ -56,7 +56,7 @@ allow_links(scmp_filter_ctx filter, int file)
 }
 
 int
-signer_sandbox(int key_file, int ca_file, struct error *err)
+signer_sandbox(const int files[static SIGNER_SANDBOX_FILES], int links, struct error *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int rc = filter ? 0 : -ENOMEM;
@@ -65,12 +65,10 @@ signer_sandbox(int key_file, int ca_file, struct error *err)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
     if (rc == 0)
         rc = allow_memory(filter);
+    for (size_t i = 0; rc == 0 && i < SIGNER_SANDBOX_FILES; i++)
+        rc = allow_file(filter, files[i]);
     if (rc == 0)
-        rc = allow_file(filter, key_file);
-    if (rc == 0)
-        rc = allow_file(filter, ca_file);
-    if (rc == 0)
-        rc = allow_links(filter, ca_file);
+        rc = allow_links(filter, links);
     if (rc == 0)
         rc = seccomp_load(filter);
     seccomp_release(filter);

@@ -6,7 +6,9 @@
 #include "lib/common/error.h"
 
 /*
- * From here on: packets on descriptors that are open, writing to `key_file` and `ca_file` (descriptors), reading the latter, memory, time,
- * random numbers, and the end.  No file, socket, program, process or namespace is opened or made; a try fails with EPERM.
+ * From here on: packets on descriptors that are open, writing to `files`, reading `links` at any place (descriptors),
+ * memory, time, random numbers, and the end.  No file, socket, program, process or namespace is opened or made; a try
+ * fails with EPERM.
  */
-int signer_sandbox(int key_file, int ca_file, struct error *err);
+enum { SIGNER_SANDBOX_FILES = 3 };
+int signer_sandbox(const int files[static SIGNER_SANDBOX_FILES], int links, struct error *err);

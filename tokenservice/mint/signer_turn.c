@@ -192,18 +192,24 @@ signer_revoke(struct signer_keys *keys, const char *kid, struct error *err)
 }
 
 static int
-add_receipt(struct mint_keys *list, const struct signer_keys *keys, struct error *err)
+add_fixed(struct mint_keys *list, enum mint_key_purpose purpose, const struct key *key, int64_t made, struct error *err)
 {
     struct mint_key *entry = &list->keys[list->n++];
-    uint8_t thumbprint[KEY_THUMBPRINT_LEN];
+    uint8_t point[KEY_POINT_LEN], thumbprint[KEY_THUMBPRINT_LEN];
 
-    *entry = (struct mint_key){ .purpose = MINT_KEY_RECEIPT, .state = MINT_KEY_ACTIVE };
-    if (key_thumbprint(keys->info.receipt_point, thumbprint, err) < 0)
+    *entry = (struct mint_key){ .purpose = purpose, .state = MINT_KEY_ACTIVE, .made = made, .since = made };
+    key_point(key, point);
+    if (key_thumbprint(point, thumbprint, err) < 0)
         return -1;
     b64url_encode(thumbprint, sizeof thumbprint, entry->kid);
-    if (keys->cas.links < MINT_CAS_MAX - 1) /* the first CAs, of the same init, are known still */
-        entry->made = entry->since = keys->cas.of[0].made;
     return 0;
+}
+
+/* The first CAs are of the same init as the receipts' key: 0 when they are known no more. */
+static int64_t
+receipt_made(const struct signer_keys *keys)
+{
+    return keys->cas.links < MINT_CAS_MAX - 1 ? keys->cas.of[0].made : 0;
 }
 
 static void
@@ -233,5 +239,9 @@ signer_key_list(const struct signer_keys *keys, struct mint_keys *ret, struct er
     strcpy(ret->bound_kid, info->bound_kid);
     add_ring(ret, keys, RING_TOKEN);
     add_ring(ret, keys, RING_BOUND);
-    return signer_ca_list(keys, ret, err) < 0 ? -1 : add_receipt(ret, keys, err);
+    return signer_ca_list(keys, ret, err) < 0 ||
+                   add_fixed(ret, MINT_KEY_RECEIPT, keys->receipt, receipt_made(keys), err) < 0 ||
+                   add_fixed(ret, MINT_KEY_AUDIT, keys->audit, keys->head.made, err) < 0
+               ? -1
+               : 0;
 }

@@ -310,3 +310,16 @@ int store_audit_newest(struct store *store, int64_t *ret_id, struct error *err);
  * *ret_newest_ms: the latest time in it, from AUDIT_CLOCK_ACCEPTED on if there is one. */
 #define AUDIT_CLOCK_ACCEPTED "clock-accepted" /* an operator's word: the clock is right */
 int store_audit_check(struct store *store, int64_t *ret_newest_ms, struct error *err);
+/* Of the newest record; 0 and zeros: there is none. */
+int store_audit_end(struct store *store, int64_t *ret_id, uint8_t ret_hash[static AUDIT_HASH], struct error *err);
+/* From record *id, of this hash, on (0 and zeros: from the first): on success the two are the newest record's. */
+int store_audit_follow(struct store *store, int64_t *id, uint8_t hash[static AUDIT_HASH], int64_t *ret_newest_ms,
+                       struct error *err);
+/* ERROR_MISSING: there is no such record. */
+int store_audit_get(struct store *store, int64_t id, struct audit_record *ret, struct error *err);
+/*
+ * From now on `told` hears of each record once that is durable, in their order: before store_commit() comes back.  First of
+ * those behind record `after`, for a process that was killed between the two.
+ */
+typedef void store_audit_told(const struct audit_record *record);
+void store_audit_tell(struct store *store, int64_t after, store_audit_told *told);

@@ -63,6 +63,7 @@ store_audit_add(struct store *store, const struct audit_record *record,
     r.id = id + 1;
     if (audit_record_hash(before, &r, hash, err) < 0)
         return -1;
+    store->added = true;
     return query_run(store, err,
                      "INSERT INTO audit (" AUDIT_COLUMNS ") "
                      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -253,30 +254,92 @@ store_audit_newest(struct store *store, int64_t *ret_id, struct error *err)
 }
 
 int
-store_audit_check(struct store *store, int64_t *ret_newest_ms, struct error *err)
+store_audit_end(struct store *store, int64_t *ret_id, uint8_t ret_hash[static AUDIT_HASH], struct error *err)
+{
+    return newest(store, ret_id, ret_hash, err);
+}
+
+int
+store_audit_get(struct store *store, int64_t id, struct audit_record *ret, struct error *err)
 {
     CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
-    uint8_t before[AUDIT_HASH] = { 0 }, expected[AUDIT_HASH];
+    int rc;
+
+    if (query_new(store, &q, err, "SELECT " AUDIT_COLUMNS " FROM audit WHERE id = ?", "i", id) < 0)
+        return -1;
+    rc = query_step(store, q, err);
+    if (rc == 0)
+        return error_set(err, ERROR_MISSING, "the audit has no record %lld", (long long)id);
+    return rc < 0 ? -1 : read_record(q, ret, err);
+}
+
+int
+store_audit_follow(struct store *store, int64_t *id, uint8_t hash[static AUDIT_HASH], int64_t *ret_newest_ms,
+                   struct error *err)
+{
+    CLEANUP(query_end) struct sqlite3_stmt *q = NULL;
+    uint8_t expected[AUDIT_HASH];
     struct audit_record r;
-    int64_t id = 0;
     int rc;
 
     *ret_newest_ms = 0;
-    if (query_new(store, &q, err, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id",
-                  "") < 0)
+    if (query_new(store, &q, err, "SELECT " AUDIT_COLUMNS " FROM audit WHERE id > ? ORDER BY id", "i", *id) < 0)
         return -1;
     while ((rc = query_step(store, q, err)) > 0) {
-        if (read_record(q, &r, err) < 0 || audit_record_hash(before, &r, expected, err) < 0)
+        if (read_record(q, &r, err) < 0 || audit_record_hash(hash, &r, expected, err) < 0)
             return -1;
         /* Public values: an ordinary comparison tells nobody anything. */
-        if (r.id != ++id || memcmp(r.hash, expected, sizeof expected) != 0)
+        if (r.id != *id + 1 || memcmp(r.hash, expected, sizeof expected) != 0)
             return error_problem(
                 err, ERROR_DENIED, "audit-broken",
                 "audit record %lld does not follow from the one before it",
                 (long long)r.id);
-        memcpy(before, r.hash, sizeof before);
+        *id = r.id;
+        memcpy(hash, r.hash, AUDIT_HASH);
         if (r.ms > *ret_newest_ms || strcmp(r.what, AUDIT_CLOCK_ACCEPTED) == 0)
             *ret_newest_ms = r.ms;
     }
     return rc;
+}
+
+int
+store_audit_check(struct store *store, int64_t *ret_newest_ms, struct error *err)
+{
+    uint8_t hash[AUDIT_HASH] = { 0 };
+    int64_t id = 0;
+
+    return store_audit_follow(store, &id, hash, ret_newest_ms, err);
+}
+
+static int
+tell_one(void *context, const struct audit_record *r, struct error *err)
+{
+    struct store *store = context;
+
+    (void)err;
+    store->told(r);
+    store->told_id = r->id;
+    return 0;
+}
+
+/* What can not be read now is told with the next one. */
+void
+query_tell(struct store *store)
+{
+    struct store_audit_query rest = { .oldest_first = true, .after = store->told_id };
+    struct error ignored;
+
+    if (!store->told || !store->added)
+        return;
+    if (store_audit_list(store, &rest, tell_one, store, &ignored) == 0)
+        store->added = false;
+}
+
+void
+store_audit_tell(struct store *store, int64_t after, store_audit_told *told)
+{
+    store->told = told;
+    store->told_id = after;
+    store->added = true;
+    query_tell(store);
 }

@@ -21,6 +21,9 @@ struct store {
     sqlite3 *db;
     bool open;   /* a transaction is under way */
     bool failed; /* the disk let us down */
+    store_audit_told *told; /* of what is durable; NULL: nobody is */
+    int64_t told_id;        /* up to this record */
+    bool added;             /* a record is, in this transaction */
 };
 
 void query_end(struct sqlite3_stmt *q);
@@ -35,6 +38,9 @@ int query_run(struct store *store, struct error *err, const char *sql,
               const char *kinds, ...);
 /* Fill err from the connection and note what can not be mended. */
 int query_error(struct store *store, int rc, const char *doing, struct error *err);
+
+/* After a commit: records that were added are told. */
+void query_tell(struct store *store);
 
 /* A column of the present row.  ERROR_SYSTEM: longer than its bound, or not of exactly
  * `len`. */

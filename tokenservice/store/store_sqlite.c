@@ -346,6 +346,7 @@ store_commit(struct store *txn, struct error *err)
     if (query_run(txn, err, "COMMIT", "") < 0)
         return -1;
     txn->open = false;
+    query_tell(txn);
     return 0;
 }
 
