@@ -383,7 +383,9 @@ take_event(struct vm *vm, const struct watch_report *report)
     switch (report->event) {
     case WATCH_STARTED:
     case WATCH_STARTED_MIGRATED:
-        if (stopping_started(vm) && report->event == WATCH_STARTED && vm_is_incoming(vm))
+        /* With a mark it may have come, and ended, before this one: the look that follows sorts it out. */
+        if (stopping_started(vm) && report->event == WATCH_STARTED && vm_is_incoming(vm) &&
+            !missed_look(vm->hostd->settings.run_dir, &vm->record.uuid).any)
             take_for_start(vm);
         made_ran(vm);
         vm_save(vm);

@@ -127,7 +127,7 @@ begin_work(struct at_work *a, const struct hostd_settings *settings, const struc
 {
     struct provision_work *w = &a->work;
 
-    w->settings = settings;
+    w->settings = *settings;
     w->record = *record;
     w->e = 7;
     w->note = keep_step;

@@ -172,6 +172,26 @@ the_end_of_a_missed_run_takes_its_mark(void **state)
     assert_false(is_marked(rig));
 }
 
+/* Let in before we were killed, it arrived and ended, and was started again; libvirt tells us of the last first. */
+static void
+what_was_let_in_may_have_come_before_a_missed_start(void **state)
+{
+    struct hostd_rig *rig = *state;
+    struct watch_report *seen = hostd_rig_seen(rig, true, 5);
+
+    hostd_rig_running(rig, 7);
+    strcpy(rig->vm->record.run, RUN_STARTING);
+    rig->vm->record.run_k = rig->vm->incoming = true;
+    rig->vm->record.run_resumed = rig->vm->active = rig->vm->run_confirmed = false;
+    hostd_rig_mark(rig, "stopped 1\nrelease 1\nprepare 2\n");
+    hook_double_event(rig, WATCH_STARTED);
+    assert_int_equal(rig->vm->record.n_ends, 0);
+    seen->began_here = true;
+    reconcile_take(&rig->hostd, seen);
+    hostd_rig_assert_end(rig, 0, VIEW_GV, 7);
+    assert_true(rig->vm->record.e == 0 && !rig->vm->record.run_k);
+}
+
 /* ---- a migration that a mark announces ---- */
 
 static void
@@ -463,6 +483,7 @@ main(void)
         NEXT_RUN_TEST(a_missed_run_that_is_not_shown_yet_is_no_end),
         NEXT_RUN_TEST(what_the_hook_said_of_a_missed_run_is_not_of_the_one_before),
         NEXT_RUN_TEST(the_end_of_a_missed_run_takes_its_mark),
+        NEXT_RUN_TEST(what_was_let_in_may_have_come_before_a_missed_start),
         NEXT_RUN_TEST(what_a_mark_announces_goes_on_with_prepare),
         NEXT_RUN_TEST(a_look_in_between_forgets_no_announcement),
         NEXT_RUN_TEST(a_strict_one_that_only_a_mark_announces_is_none),
