@@ -38,6 +38,7 @@ static const struct request REQUESTS[] = {
     { "discovery", ON_PUBLIC, "GET", "/.well-known/openid-configuration", "", NULL, 200, NULL, NULL, NULL },
     { "bound discovery", ON_PUBLIC, "GET", "/bound/.well-known/openid-configuration", "", NULL, 200, NULL, NULL, NULL },
     { "bound keys", ON_PUBLIC, "GET", "/bound/.well-known/jwks.json", "", NULL, 200, NULL, NULL, NULL },
+    { "CA", ON_PUBLIC, "GET", "/.well-known/virtid-ca.pem", "", NULL, 200, NULL, NULL, NULL },
     { "health", ON_PUBLIC, "GET", "/healthz", "", NULL, 200, NULL, NULL, NULL },
     { "ready", ON_PUBLIC, "GET", "/readyz", "", NULL, 200, NULL, NULL, NULL },
     { "receipts", ON_HOSTS, "POST", "/v1/host/receipts", "", "{\"receipts\":[\"AAAA\"]}", 200, NULL, NULL, NULL },
@@ -72,6 +73,9 @@ static const struct request REQUESTS[] = {
     { "keys", ON_ADMIN, "GET", "/v1/admin/keys", "", NULL, 200, NULL, NULL, NULL },
     { "rotate", ON_ADMIN, "POST", "/v1/admin/keys/rotate", "", "{\"bound\":1}", 400, NULL, NULL, NULL },
     { "revoke", ON_ADMIN, "POST", "/v1/admin/keys/revoke", "", "{\"kid\":\"none\"}", 404, NULL, NULL, NULL },
+    { "CAs", ON_ADMIN, "GET", "/v1/admin/ca", "", NULL, 200, NULL, NULL, NULL },
+    { "rotate the CA", ON_ADMIN, "POST", "/v1/admin/ca/rotate", "", "{\"force\":1}", 400, NULL, NULL, NULL },
+    { "head", ON_ADMIN, "GET", "/v1/admin/audit/head", "", NULL, 200, NULL, NULL, NULL },
     { "recovery", ON_ADMIN, "GET", "/v1/admin/recovery", "", NULL, 200, NULL, NULL, NULL },
     { "finish", ON_ADMIN, "POST", "/v1/admin/recovery/finish", "", "{}", 409, NULL, NULL, NULL },
 };

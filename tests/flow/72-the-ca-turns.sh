@@ -79,7 +79,7 @@ one=$(ca active)
 check the_next_ca_is_published says "Next CA '.*' is published" admin key rotate --ca
 two=$(ca next)
 check the_list_shows_both says "^ *$two *host-ca *next .* active by your word" admin key list
-check it_is_in_the_audit says 'what=ca-published' grep event=audit "$SERVICE/tokend.log"
+check it_is_in_the_audit says '"what":"ca-published"' grep event=audit "$SERVICE/tokend.log"
 check a_host_that_has_it_not_holds_it_up refused_with 'hosts do not have the next CA yet: .*away' turn
 kill -KILL "$(child)"
 again
