@@ -241,8 +241,8 @@ take_results(struct request *r)
         r->vms[i]->n_requests--;
         if (r->job.failed == 0 && result)
             take_result(r, i, result);
-        if (r->job.failed == 0 && r->vms[i]->dirty)
-            lease_report_soon(r->vms[i]); /* news that came while this was under way */
+        if ((r->job.failed == 0 || r->done) && r->vms[i]->dirty)
+            lease_report_soon(r->vms[i]); /* news that came while this was under way; a report is tried again anyway */
     }
 }
 

@@ -431,6 +431,14 @@ lose_libvirt(struct hostd *hostd)
     }
 }
 
+/* A run whose begin the hook has told, before us: libvirt's word of that went to nobody, and is not waited for. */
+static void
+find_libvirt(struct hostd *hostd)
+{
+    for (struct vm *vm = hostd->vms; vm; vm = vm->next)
+        vm->unstarted = vm->came_up = vm->start_owed = false;
+}
+
 void
 reconcile_take(struct hostd *hostd, struct watch_report *take_report)
 {
@@ -457,6 +465,9 @@ reconcile_take(struct hostd *hostd, struct watch_report *take_report)
     case WATCH_EVENT:
         if (vm && vm->record.managed)
             take_event(vm, report);
+        break;
+    case WATCH_FOUND:
+        find_libvirt(hostd);
         break;
     case WATCH_LOST:
         lose_libvirt(hostd);

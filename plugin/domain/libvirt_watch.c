@@ -364,6 +364,7 @@ connect_again(struct libvirt_watch *watch)
         return;
     }
     watch->connected = true;
+    tell_kind(watch, WATCH_FOUND);
     watch->next_sweep_ms = 0; /* events first, then the list: nothing falls in between */
 }
 
@@ -461,6 +462,8 @@ libvirt_watch_look(struct libvirt_watch *watch, const struct vm_uuid *uuid)
     number = ++watch->looks;
     if (watch->n_asked < MOVING_MAX)
         watch->asked[watch->n_asked++] = *uuid;
+    else
+        watch->sweep_wanted = true;
     if (watch->timer >= 0)
         virEventUpdateTimeout(watch->timer, 0);
     pthread_mutex_unlock(&watch->lock);

@@ -26,7 +26,8 @@ enum watch_kind {
     WATCH_SWEEP_ENDS,   /* who was not named since WATCH_SWEEP_BEGINS is not defined here */
     WATCH_GONE,         /* undefined and not running */
     WATCH_EVENT,        /* something happened; a WATCH_DOMAIN or WATCH_GONE follows */
-    WATCH_LOST,         /* the connection is gone; a sweep follows when it is back */
+    WATCH_FOUND,        /* the connection stands: what libvirt has told before was told to nobody; a sweep follows */
+    WATCH_LOST,         /* it is gone */
 };
 
 enum watch_event {

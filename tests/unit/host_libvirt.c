@@ -89,6 +89,9 @@ machine_watch(int h, bool look_first)
     if (m->lost) {
         m->lost = false;
         send_report(h, (struct watch_report){ .kind = WATCH_LOST });
+    } else if (m->found) {
+        m->found = false;
+        send_report(h, (struct watch_report){ .kind = WATCH_FOUND });
     } else if (m->n_events > 0 && !look_first) {
         send_report(h, (struct watch_report){ .kind = WATCH_EVENT, .event = m->events[0] });
         m->n_events--;
@@ -113,7 +116,7 @@ machine_reconnect(int h)
 
     m->n_events = 0;
     m->changed = m->lost = false;
-    m->sweep = true;
+    m->sweep = m->found = true;
 }
 
 /* ---- starts ---- */

@@ -22,7 +22,7 @@ struct machine {
     bool will_fail;         /* QEMU does not come up */
     enum watch_event events[MACHINE_EVENTS];
     size_t n_events;
-    bool changed, sweep, lost;
+    bool changed, sweep, lost, found;
     int64_t next_sweep_ms;
 };
 

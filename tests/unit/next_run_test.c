@@ -41,6 +41,15 @@ arrived_to_nobody(struct hostd_rig *rig, uint64_t epoch)
     r->run_k = true;
 }
 
+static struct watch_report *
+found(void)
+{
+    struct watch_report *report = calloc(1, sizeof *report);
+
+    report->kind = WATCH_FOUND;
+    return report;
+}
+
 static bool
 is_marked(const struct hostd_rig *rig)
 {
@@ -408,6 +417,27 @@ a_late_end_of_a_run_is_not_that_of_the_next(void **state)
     hostd_rig_assert_end(rig, 1, VIEW_GM, 9);
 }
 
+/* libvirtd starts its domains before it lets anybody in: the hook tells us of a run, and libvirt's word is for nobody. */
+static void
+a_run_that_began_before_libvirt_was_found_has_an_end(void **state)
+{
+    struct hostd_rig *rig = *state;
+
+    for (unsigned n = 0; n < 2; n++) {
+        call_hook(rig, "prepare");
+        rig->vm->record.e = 7 + n;
+        rig->vm->came_up = true; /* hook `started` */
+        if (n == 0)
+            reconcile_take(&rig->hostd, found());
+        else
+            hook_double_event(rig, WATCH_STARTED);
+        reconcile_take(&rig->hostd, hostd_rig_seen(rig, true, 4 + (int)n));
+        stopping_hook(rig->vm);
+        hook_double_event(rig, WATCH_STOPPED_SHUTDOWN);
+        hostd_rig_assert_end(rig, n, VIEW_GO, 7 + n);
+    }
+}
+
 /* ---- looks that are late ---- */
 
 static void
@@ -497,6 +527,7 @@ main(void)
         NEXT_RUN_TEST(late_words_of_a_run_do_not_end_the_one_that_begins),
         NEXT_RUN_TEST(late_words_of_an_arrival_are_not_of_the_next),
         NEXT_RUN_TEST(a_late_end_of_a_run_is_not_that_of_the_next),
+        NEXT_RUN_TEST(a_run_that_began_before_libvirt_was_found_has_an_end),
         NEXT_RUN_TEST(a_late_look_at_a_run_is_not_one_at_the_next),
         NEXT_RUN_TEST(an_older_look_does_not_judge_a_newer_hand_over),
         NEXT_RUN_TEST(an_older_look_does_not_answer_the_services_question),
