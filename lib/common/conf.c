@@ -143,6 +143,8 @@ read_dropins(struct reading *r, const char *path, struct error *err)
 
     snprintf(folder, sizeof folder, "%s.d", path);
     n = scandir(folder, &names, is_dropin, alphasort);
+    if (n < 0 && errno != ENOENT) /* what it would say is not the fallbacks */
+        return error_sys(err, errno, "%s", folder);
     for (int i = 0; i < n; i++) {
         snprintf(file, sizeof file, "%s/%s", folder, names[i]->d_name);
         if (!failed)

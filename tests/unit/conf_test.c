@@ -52,6 +52,23 @@ put(const char *at, const char *text)
     assert_int_equal(file_replace(at, text, strlen(text), 0600, &err), 0);
 }
 
+/* Without them the fallbacks would hold: a stricter word that is not read is not passed over. */
+static void
+dropins_that_can_not_be_read_are_no_absence(void **state)
+{
+    CLEANUP(conf_free) struct conf *conf = NULL;
+    struct error err = { 0 };
+
+    (void)state;
+    put(path, "[service]\nname = x\n");
+    assert_int_equal(rmdir(dropins), 0);
+    put(dropins, "no folder");
+    assert_true(conf_read(path, keys, false, &conf, &err) < 0);
+    assert_non_null(strstr(err.text, dropins));
+    assert_int_equal(unlink(dropins), 0);
+    assert_int_equal(dir_make(dropins, 0700, &err), 0);
+}
+
 static void
 values_fallbacks_and_lists_are_read(void **state)
 {
@@ -164,6 +181,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dropins_that_can_not_be_read_are_no_absence),
         cmocka_unit_test(values_fallbacks_and_lists_are_read),
         cmocka_unit_test(drop_in_replaces_the_file),
         cmocka_unit_test(mistakes_are_named_with_file_and_line),
