@@ -2,8 +2,10 @@
 
 #include "tokenservice/store/store.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -384,6 +386,32 @@ hosts_certificates_and_audiences_come_back(void **state)
     assert_int_equal(store_audience_remove(store, audience.name, &err), -1);
 }
 
+static ssize_t
+write_over_quota(int fd, const void *bytes, size_t len, off_t at)
+{
+    (void)fd, (void)bytes, (void)len, (void)at;
+    errno = EDQUOT;
+    return -1;
+}
+
+/* As ZFS and XFS have one: all goes on when there is room. */
+static void
+a_quota_that_is_used_up_is_a_full_disk(void **state)
+{
+    struct audit_record r = entry(1, "floor");
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    struct error err = { 0 };
+
+    (void)state;
+    (void)vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)write_over_quota);
+    (void)vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_over_quota);
+    assert_int_equal(store_audit_add(store, &r, &err), -1);
+    (void)vfs->xSetSystemCall(vfs, NULL, NULL); /* all as they were */
+    assert_string_equal(err.problem, "disk-full");
+    assert_false(store_failed(store));
+    assert_int_equal(store_audit_add(store, &r, &err), 0);
+}
+
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -396,6 +424,7 @@ main(void)
         STORE_TEST(text_from_outside_stays_text),
         STORE_TEST(what_was_committed_survives_kill_9),
         STORE_TEST(a_changed_audit_record_breaks_the_chain),
+        STORE_TEST(a_quota_that_is_used_up_is_a_full_disk),
         STORE_TEST(a_word_is_looked_for_in_so_many_records),
         STORE_TEST(an_audit_record_is_found_by_vm_kind_and_time),
         STORE_TEST(the_database_is_readable_by_its_owner_alone),

@@ -22,6 +22,19 @@ extern const char store_schema_first[], store_schema_words[], store_schema_ratch
 
 enum { SCHEMA_VERSION = 5 };
 
+/* A quota that is used up is a full disk too, for which SQLite has no word of its own.  sqlite3_system_errno() does not
+ * know of it in a commit; the database's log, which is written there, does. */
+static bool
+is_over_quota(struct store *store)
+{
+    sqlite3_file *log = NULL;
+    int number = 0;
+
+    return sqlite3_file_control(store->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log &&
+           log->pMethods && log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK &&
+           number == EDQUOT;
+}
+
 int
 query_error(struct store *store, int rc, const char *doing, struct error *err)
 {
@@ -30,7 +43,7 @@ query_error(struct store *store, int rc, const char *doing, struct error *err)
     if (kind == SQLITE_BUSY || kind == SQLITE_LOCKED)
         return error_set(err, ERROR_BUSY, "database: %s: %s", doing,
                          sqlite3_errmsg(store->db));
-    if (kind == SQLITE_FULL)
+    if (kind == SQLITE_FULL || (rc == SQLITE_IOERR_WRITE && is_over_quota(store)))
         return error_problem(err, ERROR_SYSTEM, "disk-full",
                              "database: %s: no space left", doing);
     if (kind == SQLITE_CONSTRAINT)
