@@ -359,7 +359,7 @@ on_write(struct bufferevent *bev, void *arg)
     }
     c->state = STATE_IDLE;
     c->idle_since_ms = clock_monotonic_ms();
-    arm(c, c->on->server->deadline.idle_ms);
+    arm(c, c->on->server->draining ? LAST_MS : c->on->server->deadline.idle_ms);
     bufferevent_enable(bev, EV_READ);
     step(c); /* a pipelined request is here already */
 }

@@ -260,7 +260,7 @@ fixture_start(void)
         .head_ms = FIXTURE_DEADLINE_MS,
         .body_ms = FIXTURE_DEADLINE_MS,
         .write_ms = READ_MS,
-        .idle_ms = FIXTURE_DEADLINE_MS,
+        .idle_ms = READ_MS,
     };
     struct fixture *f = calloc(1, sizeof *f);
     struct error err = { 0 };

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -544,12 +545,48 @@ an_answer_that_takes_too_long_keeps_the_server_no_longer_than_its_bound(void **s
     close(fd);
 }
 
+/* Its next request was still welcome when the answer began, and the peer has not read that yet. */
+static void
+an_answer_under_way_keeps_the_server_no_longer_than_it_takes(void **state)
+{
+    enum { BODY = 8000, ANSWERS = 200 };
+    static char request[BODY + 200], answers[ANSWERS * (BODY + 1000)];
+    struct fixture *f = fixture_start();
+    int fd = fixture_connect_unix(f), got = 0, expected = 0, each = 0;
+    int64_t begin;
+
+    (void)state;
+    snprintf(request, sizeof request, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%0*d", BODY, BODY, 0);
+    for (unsigned n = 1; got == expected; n++) { /* until one does not fit into what the system keeps for us */
+        assert_true(n < ANSWERS);
+        fixture_send(fd, request);
+        while (fixture_served(f) < n)
+            sched_yield();
+        expected += each;
+        begin = clock_monotonic_ms();
+        do {
+            sched_yield();
+            assert_int_equal(ioctl(fd, FIONREAD, &got), 0);
+        } while (n == 1 ? got < BODY : got < expected && clock_monotonic_ms() - begin < 500);
+        if (n == 1)
+            expected = each = got;
+    }
+    fixture_drain(f, READ_MS);
+    begin = clock_monotonic_ms();
+    fixture_read_end(fd, answers, sizeof answers);
+    fixture_wait_drained(f);
+    assert_true(clock_monotonic_ms() - begin < READ_MS / 3);
+    fixture_stop(f);
+    close(fd);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_parked_request_is_answered_when_its_time_is_over),
         cmocka_unit_test(a_parked_request_is_answered_when_it_is_woken),
+        cmocka_unit_test(an_answer_under_way_keeps_the_server_no_longer_than_it_takes),
         cmocka_unit_test(a_request_is_answered),
         cmocka_unit_test(a_plain_page_is_given_to_one_address_only),
         cmocka_unit_test(what_two_programs_could_read_in_two_ways_is_refused),
