@@ -70,6 +70,8 @@ check(struct tokend_conf *c, struct error *err)
         return error_set(err, ERROR_INPUT,
                          "[service] issuer: \"%s\" is not https://HOST[:PORT]",
                          c->issuer);
+    if (!c->first_name)
+        return error_set(err, ERROR_INPUT, "[service] names: there is none, and hosts connect to the first");
     if (strcmp(enrol, "open") != 0 && strcmp(enrol, "placed") != 0)
         return error_set(err, ERROR_INPUT,
                          "[service] enrol: open or placed, not \"%s\"", enrol);

@@ -270,19 +270,35 @@ without_its_signer_it_ends(void **state)
     assert_int_equal(service_rig_end(&rig, 0), 1);
 }
 
+/* At the end of its file, or in its place if that is "w". */
 static void
-a_configuration_is_checked_without_a_start(void **state)
+configure(const char *mode, const char *text)
 {
     char path[128];
     FILE *f;
 
+    snprintf(path, sizeof path, "%s/tokend.conf", rig.folder);
+    f = fopen(path, mode);
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void
+a_configuration_is_checked_without_a_start(void **state)
+{
+    static const char NAMES[] = "[service]\ntrust_domain = id.example.test\nissuer = https://id.example.test\nnames =%s\n";
+    char text[sizeof NAMES + 20];
+
     (void)state;
     assert_int_equal(service_rig_run(&rig, "--check-config"), 0);
-    snprintf(path, sizeof path, "%s/tokend.conf", rig.folder);
-    f = fopen(path, "a");
-    assert_non_null(f);
-    fputs("[service]\nenroll = open\n", f);
-    fclose(f);
+    configure("a", "[service]\nenroll = open\n");
+    assert_int_equal(service_rig_run(&rig, "--check-config"), 2);
+    snprintf(text, sizeof text, NAMES, " id.example.test");
+    configure("w", text);
+    assert_int_equal(service_rig_run(&rig, "--check-config"), 0);
+    snprintf(text, sizeof text, NAMES, ""); /* of which hosts connect to the first */
+    configure("w", text);
     assert_int_equal(service_rig_run(&rig, "--check-config"), 2);
     assert_int_equal(service_rig_run(&rig, "--no-such-option"), 2);
 }
