@@ -83,8 +83,10 @@ check tokens_too soon token
 check it_is_ready_again soon ready_is 200
 
 service_stop
+truncate -s 4M "$SERVICE/state/audit.reserve" # of an earlier size
 fill 2
 service_start
 check it_starts_on_a_full_disk decide_often
+check and_gives_back_a_reserve_that_is_too_small test ! -e "$SERVICE/state/audit.reserve"
 check the_audit_has_no_gap says 'service: records 1 to ' admin audit verify
 plan

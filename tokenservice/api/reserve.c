@@ -179,10 +179,18 @@ reserve_look(struct service *s)
         tell_room(s);
 }
 
+/* One that is too small, of an earlier size or of a process that ended in between, is none; its room is the disk's. */
 void
 reserve_start(struct service *s)
 {
-    s->reserve.held = s->reserve.size > 0 && is_there(s);
+    char path[PATH_MAX];
+
+    if (s->reserve.size == 0)
+        return;
+    path_of(s, path);
+    s->reserve.held = is_there(s);
+    if (!s->reserve.held)
+        (void)unlink(path);
     reserve_watch(s);
 }
 
