@@ -109,12 +109,13 @@ take_head(struct chain *chain, const struct audit_record *r, struct error *err)
                          r->id - 1);
     if (head.line < chain->line || (chain->back_to && head.line == chain->line))
         return chain->back_to ? forked(chain, err) : not_following(chain, r, err);
-    if (chain->signed_id && head.line > chain->line)
-        printf("The database was restored: another line of records begins at record %" PRId64 ".\n",
+    if (head.line > chain->line && (chain->line || r->why[0])) /* or the first head begins one, and says so */
+        printf("The database or the signer's folder was restored: another line of records begins at record %" PRId64 ".\n",
                chain->back_to ? chain->back_to : r->id);
     chain->back_to = 0;
     chain->line = head.line;
-    chain->signed_id = head.id;
+    if (chain->last > 0) /* else its record is not there, and nothing is shown */
+        chain->signed_id = head.id;
     return 0;
 }
 

@@ -91,6 +91,8 @@ sed 's/"expected":"....\(.*\)"what":"head"/"expected":"AAAA\1"what":"head"/; s/\
 check a_head_that_was_made_up_is_found says 'did not sign\|does not follow' alone "$SERVICE/false"
 grep -v '"what":"head"' "$SERVICE/copy" | head -n 5 >"$SERVICE/unsigned"
 check without_a_head_a_copy_proves_nothing says 'no signed head' alone "$SERVICE/unsigned"
+grep '"what":"head"' "$SERVICE/copy" | head -n 1 >"$SERVICE/head"
+check a_head_without_its_record_proves_nothing_either says 'no signed head' alone "$SERVICE/head"
 printf 'A%.0s' {1..87} >"$SERVICE/no.key"
 check what_is_no_key_is_refused status_is 1 "${AS[@]}" "$BUILD/virtid" audit verify --key "$SERVICE/no.key" "$SERVICE/copy"
 check a_key_without_a_copy_is_wrong_usage status_is 2 alone
@@ -108,6 +110,7 @@ check records_that_go_another_way_are_found says 'record 3 stands there twice' a
 
 # Whoever writes the database makes the hashes anew, but not the heads.
 newest_is_signed() { local _; for _ in {1..100}; do says 'signed up to record' admin audit --last 1 && return; read -rt 0.2 <>"$SERVICE/quiet"; done; return 1; }
+admin host remove simhost --yes >/dev/null # nobody is waited for, and nothing is signed in grace
 service_stop
 service_start
 check soon_after_a_start_all_is_signed newest_is_signed
@@ -134,6 +137,8 @@ check which_is_a_failure status_is 1 admin audit verify "$SERVICE/copy"
 check the_database_is_taken_for_a_restored_one says '"recovery":true' admin --output json recovery show
 check with_a_line_of_its_own says 'a new line begins' admin audit --what head
 check which_the_log_shows says 'another line of records begins' alone "$SERVICE/tokend.log"
+sed -n '/event=alarm the audit was signed up to record/,$p' "$SERVICE/tokend.log" >"$SERVICE/since"
+check also_where_nothing_of_the_line_before_is says 'another line of records begins' alone "$SERVICE/since"
 check but_alone_the_service_has_a_chain says 'signed up to record' admin audit verify
 check a_follower_does_not_wait_for_ever says 'its database is an older one' admin audit --after 100000
 service_stop

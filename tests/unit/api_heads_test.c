@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -149,6 +150,10 @@ a_chain_that_was_written_anew_does_not_start(void **state)
     assert_int_equal(start_again(&err), -1);
     assert_string_equal(err.problem, "audit-broken");
     assert_non_null(strstr(err.text, "not the one that was signed"));
+    /* Whoever writes the audit writes also that the database is recovered, and that its line was begun: it is no word. */
+    in_the_database("INSERT OR REPLACE INTO meta (name, value) VALUES ('recovery', '5 5'), ('audit_line_of', '5')");
+    assert_int_equal(start_again(&err), -1);
+    assert_string_equal(err.problem, "audit-broken");
     /* An operator's word that it was restored, which is in each head from then on. */
     the_api.recovery = true;
     assert_int_equal(start_again(&err), 0);
@@ -174,6 +179,28 @@ while_it_runs_it_is_not_signed(void **state)
     assert_true(the_api.service.head_trouble);
     assert_false(ends_with_head());
     assert_int_equal(start_again(&err), -1);
+}
+
+/* It looks at each record since the newest head, and would again every few seconds. */
+static void
+what_can_not_be_signed_is_tried_again_in_a_minute(void **state)
+{
+    struct audit_head *newest_of_signer = &the_mint.keys->head.newest;
+
+    (void)state;
+    the_api.frozen_ms = the_api.service.clock_ms();
+    say("one");
+    newest_of_signer->id = 1000;
+    audit_heads_look(&the_api.service);
+    assert_true(the_api.service.head_trouble);
+    newest_of_signer->id = 0;
+    audit_heads_look(&the_api.service);
+    assert_true(the_api.service.head_trouble);
+    the_api.frozen_ms += HEAD_EVERY_MS;
+    audit_heads_look(&the_api.service);
+    assert_false(the_api.service.head_trouble);
+    assert_true(ends_with_head());
+    the_api.frozen_ms = 0;
 }
 
 static void
@@ -209,6 +236,104 @@ a_database_of_before_is_recovered_and_begins_a_new_line(void **state)
     assert_int_equal(first.line, second.line);
     assert_false(the_api.service.head_trouble);
     assert_int_equal(sim_recovery_finish(), 200);
+}
+
+static uint64_t
+line_of_newest(void)
+{
+    struct audit_record r;
+    struct audit_head head;
+    struct error err;
+
+    newest(&r);
+    assert_int_equal(audit_head_read(&r, &head, &err), 0);
+    return head.line;
+}
+
+/* The hosts have not shown yet whether the database is the newest there was. */
+static void
+in_grace_nothing_is_signed(void **state)
+{
+    CLEANUP(sim_stage_clear) struct sim_stage st;
+
+    (void)state;
+    sim_stage_new(&st);
+    api_restart();
+    say("one");
+    audit_heads_look(&the_api.service);
+    assert_false(ends_with_head());
+    the_api.skew_ms = GRACE_MS;
+    audit_heads_look(&the_api.service);
+    assert_true(ends_with_head());
+}
+
+/* Of a backup that was made in recovery, too. */
+static void
+an_operators_word_begins_a_line_each_time(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    the_api.recovery = true;
+    api_restart();
+    first = line_of_newest();
+    api_restart();
+    the_api.recovery = false;
+    assert_true(line_of_newest() > first);
+}
+
+/* state_dir is not mounted, say. */
+static void
+an_empty_database_is_no_start_without_an_operators_word(void **state)
+{
+    struct error err = { 0 };
+    char path[128];
+
+    (void)state;
+    say("one");
+    audit_heads_look(&the_api.service);
+    api_fixture_close();
+    snprintf(path, sizeof path, "%s/tokend.db", the_api.folder);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(api_fixture_open(&err), -1);
+    assert_string_equal(err.problem, "audit-broken");
+    assert_non_null(strstr(err.text, "mounted"));
+    assert_int_equal(start_again(&err), -1); /* nor the next */
+    the_api.recovery = true;
+    assert_int_equal(start_again(&err), 0);
+    the_api.recovery = false;
+    assert_true(sim_in_recovery());
+    assert_true(ends_with_head());
+}
+
+/* Heads of an older line behind those of a newer would be no chain. */
+static void
+a_signer_of_before_begins_a_new_line(void **state)
+{
+    struct audit_head before;
+    uint64_t line;
+
+    (void)state;
+    say("one");
+    audit_heads_look(&the_api.service);
+    before = the_mint.keys->head.newest;
+    the_api.recovery = true;
+    api_restart();
+    the_api.recovery = false;
+    line = line_of_newest();
+    assert_true(line > before.line);
+    assert_int_equal(sim_recovery_finish(), 200);
+    audit_heads_look(&the_api.service);
+    the_mint.keys->head.newest = before;
+    api_restart();
+    assert_true(ends_with_head());
+    assert_true(line_of_newest() >= line); /* named by the second */
+    assert_true(the_mint.keys->head.newest.id > before.id);
+    say("two");
+    the_api.skew_ms = HEAD_EVERY_MS;
+    audit_heads_look(&the_api.service);
+    the_api.skew_ms = 0;
+    assert_true(line_of_newest() >= line);
 }
 
 static void
@@ -254,7 +379,12 @@ main(void)
         API_TEST(again_after_a_minute_or_many_records),
         API_TEST(a_chain_that_was_written_anew_does_not_start),
         API_TEST(while_it_runs_it_is_not_signed),
+        API_TEST(what_can_not_be_signed_is_tried_again_in_a_minute),
         API_TEST(a_database_of_before_is_recovered_and_begins_a_new_line),
+        API_TEST(in_grace_nothing_is_signed),
+        API_TEST(an_operators_word_begins_a_line_each_time),
+        API_TEST(an_empty_database_is_no_start_without_an_operators_word),
+        API_TEST(a_signer_of_before_begins_a_new_line),
         API_TEST(what_was_signed_and_not_recorded_is_signed_again),
         API_TEST(operators_get_key_and_head),
     };

@@ -65,7 +65,7 @@ struct service {
 
     struct audit_head head;  /* the newest of the audit that was signed; id 0: none was */
     int64_t head_covered;   /* up to this record there is nothing to sign: its own is the last */
-    int64_t head_at_ms;     /* when this process looked at it last with something new; 0: it has not */
+    int64_t head_at_ms;     /* when this process signed it last, or could not; 0: it has not */
     bool head_trouble;      /* the last one was not signed, which the log has */
 
     struct counts counts;
