@@ -39,12 +39,13 @@ backed_up() {
     echo 'a long passphrase' | inside virtid backup /etc/virtid/nightly
 }
 
-# Another machine, with nothing of the service's but its name, its address and the backup.
+# Another machine, with nothing of the service's but its name, its address and the backup; which records of the audit were
+# signed since that was made, it does not know.
 another_machine() {
     stop virtid-tokend KILL
     mkdir -m 700 "$box/standby" && mv "$state"/tokend.db* "$box/standby/" && mv "$box/var-lib/virtid-signer" "$box/keys" &&
         echo 'a long passphrase' | inside virtid restore /etc/virtid/nightly &&
-        diff -r "$box/keys" "$box/var-lib/virtid-signer" && service_up
+        diff -r -x audit-head "$box/keys" "$box/var-lib/virtid-signer" && service_up
 }
 
 as_init_made_them() {
@@ -52,11 +53,12 @@ as_init_made_them() {
     (cd "$box/var-lib/virtid-signer" && stat -c '%n %a %u %g' . ./*) | diff "$box/modes.before" -
 }
 
-# The one that serves is gone at once, in the middle of its work; the one of before has its name, its address and the keys.
+# The one that serves is gone at once, in the middle of its work; the one of before has its name, its address and the keys,
+# with which other records may be signed than its database has.
 machines_change() {
     stop virtid-tokend KILL
     mkdir -m 700 "$box/dead" && mv "$state"/tokend.db* "$box/dead/" && mv "$box/standby"/tokend.db* "$state/" &&
-        rmdir "$box/standby" && mv "$box/dead" "$box/standby" && service_up
+        rmdir "$box/standby" && mv "$box/dead" "$box/standby" && host_daemon "$box" virtid-tokend --recovery
 }
 
 same_epoch() {
