@@ -119,7 +119,7 @@ a_ca_is_published_issues_and_is_dropped_in_order(void **state)
 
     turn(T0 + 20);
     bundle = newest();
-    assert_int_equal(bundle.serial, 3);
+    assert_int_equal(bundle.serial, 4);
     assert_memory_equal(bundle.ca_now, second.host.der, second.host.len);
     assert_int_equal(bundle.ca_next_len, 0);
     assert_int_equal(keys->info.n_host_before, 1);
@@ -155,7 +155,7 @@ what_is_said_twice_is_done_once(void **state)
     assert_int_equal(keys->cas.serial, 2);
     assert_done(signer_ca_turn(keys, second, T0, &the_mint.err));
     assert_done(signer_ca_turn(keys, second, T0, &the_mint.err));
-    assert_int_equal(keys->cas.serial, 3);
+    assert_int_equal(keys->cas.serial, 4);
     assert_int_equal(signer_ca_turn(keys, first, T0, &the_mint.err), -1); /* it comes not back */
 }
 
@@ -200,7 +200,7 @@ whoever_holds_an_old_bundle_comes_to_the_newest(void **state)
     assert_int_equal(keys->cas.links, TURNS);
     assert_int_equal(keys->cas.n, MINT_CAS_MAX);
     for (size_t i = 0; i < n; i++)
-        assert_int_equal(walk(held[i], len[i]), TURNS - i / 2);
+        assert_int_equal(walk(held[i], len[i]), i / 2 == TURNS ? 0 : TURNS - i / 2 + 1); /* the links, and the newest */
     publish(T0 + TURNS); /* and one that is next now is behind the last link */
     assert_int_equal(walk(held[0], len[0]), TURNS + 1);
 }
@@ -217,6 +217,58 @@ a_newer_bundle_alone_is_refused_by_who_missed_one(void **state)
     }
     assert_int_equal(bundle_accept(&first, keys->cas.bundle, keys->cas.bundle_len, &got, &the_mint.err), -1);
     assert_string_equal(the_mint.err.problem, "bundle-refused");
+}
+
+static void
+assert_a_first_bundle(void)
+{
+    struct bundle got;
+
+    assert_done(bundle_accept(NULL, keys->cas.bundle, keys->cas.bundle_len, &got, &the_mint.err));
+}
+
+static void
+whoever_holds_no_bundle_takes_the_newest(void **state)
+{
+    struct bundle published, got;
+
+    (void)state;
+    assert_a_first_bundle();
+    publish(T0);
+    assert_a_first_bundle();
+    published = newest();
+    turn(T0);
+    assert_a_first_bundle();
+    /* Who was told of the next CA needs no link. */
+    assert_done(bundle_accept(&published, keys->cas.bundle, keys->cas.bundle_len, &got, &the_mint.err));
+}
+
+/* It turned by an earlier version, whose newest bundle was the link. */
+static void
+a_folder_that_has_turned_already_is_healed(void **state)
+{
+    CLEANUP(buf_clear) struct buf link = BUF(BUNDLE_MAX);
+    struct bundle first = newest(), got;
+    struct ca_set set;
+
+    (void)state;
+    publish(T0);
+    turn(T0);
+    assert_done(signer_ca_bundle(keys, first.serial, &link, &the_mint.err));
+    set = keys->cas;
+    memcpy(set.bundle, link.data, link.len);
+    set.bundle_len = link.len;
+    set.serial--;
+    assert_done(ca_file_write(&keys->cas_file, NULL, &set, &the_mint.err));
+    load();
+    assert_int_equal(bundle_accept(NULL, keys->cas.bundle, keys->cas.bundle_len, &got, &the_mint.err), -1);
+    for (int i = 0; i < 2; i++) { /* and not again */
+        assert_done(signer_ca_tick(keys, T0 + 1, &the_mint.err));
+        assert_int_equal(keys->cas.serial, set.serial + 1);
+        assert_a_first_bundle();
+        load();
+    }
+    assert_int_equal(walk(link.data, link.len), 1);
 }
 
 static bool
@@ -325,7 +377,7 @@ the_ca_of_an_earlier_version_is_the_first(void **state)
     publish(T0);
     turn(T0);
     load();
-    assert_int_equal(keys->cas.serial, 3);
+    assert_int_equal(keys->cas.serial, 4);
 }
 
 static void
@@ -356,7 +408,7 @@ tokend_asks_for_it_and_certificates_are_by_the_next(void **state)
     assert_int_equal(the_mint.err.code, ERROR_MISSING);
     assert_done(mint_ca_turn(the_mint.client, kid, &the_mint.err));
     assert_done(mint_ask_info(the_mint.client, &info, &the_mint.err));
-    assert_int_equal(info.bundle_serial, 3);
+    assert_int_equal(info.bundle_serial, 4);
     assert_int_equal(info.n_host_before, 1);
     assert_memory_equal(info.host_before[0].der, the_mint.info.host_ca, the_mint.info.host_ca_len);
 
@@ -368,6 +420,9 @@ tokend_asks_for_it_and_certificates_are_by_the_next(void **state)
     ca = (struct x509_der){ the_mint.info.host_ca, the_mint.info.host_ca_len };
     assert_int_equal(x509_verify(cert.data, cert.len, X509_HOST_TLS, &ca, 1, time(NULL), &read, &the_mint.err), -1);
     assert_done(mint_bundle(the_mint.client, 1, &step, &the_mint.err));
+    assert_true(step.len > 0 && memcmp(step.data, info.bundle, step.len) != 0); /* the link */
+    buf_clear(&step);
+    assert_done(mint_bundle(the_mint.client, 3, &step, &the_mint.err));
     assert_int_equal(step.len, info.bundle_len);
     mint_fixture_disconnect();
 }
@@ -380,6 +435,8 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_said_twice_is_done_once, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(whoever_holds_an_old_bundle_comes_to_the_newest, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_newer_bundle_alone_is_refused_by_who_missed_one, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(whoever_holds_no_bundle_takes_the_newest, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_folder_that_has_turned_already_is_healed, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(no_byte_of_a_key_that_issues_no_more_is_left, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_link_that_was_cut_off_is_written_anew, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_file_that_was_changed_is_not_used, fresh_folder, drop_folder),

@@ -32,20 +32,20 @@ place_of(uint64_t link)
 }
 
 static int
-write_link(struct slot_file *file, const struct ca_set *set, struct error *err)
+write_link(struct slot_file *file, const struct buf *link, uint64_t number, struct error *err)
 {
-    uint8_t bytes[CA_LINK_LEN] = { (uint8_t)(set->bundle_len >> 8), (uint8_t)set->bundle_len };
+    uint8_t bytes[CA_LINK_LEN] = { (uint8_t)(link->len >> 8), (uint8_t)link->len };
 
-    memcpy(bytes + HEAD_LEN, set->bundle, set->bundle_len);
-    return slot_file_put(file->fd, bytes, sizeof bytes, place_of(set->links - 1), err);
+    memcpy(bytes + HEAD_LEN, link->data, link->len); /* BUNDLE_MAX at most */
+    return slot_file_put(file->fd, bytes, sizeof bytes, place_of(number), err);
 }
 
 int
-ca_file_write(struct slot_file *file, const struct ca_set *before, const struct ca_set *set, struct error *err)
+ca_file_write(struct slot_file *file, const struct buf *link, const struct ca_set *set, struct error *err)
 {
     CLEANUP(buf_clear) struct buf bytes = BUF(CA_SET_BYTES_MAX);
 
-    if (set->links > before->links && write_link(file, set, err) < 0)
+    if (link && write_link(file, link, set->links - 1, err) < 0)
         return -1;
     return ca_set_encode(set, file->seq + 1, &bytes, err) < 0 ? -1 : slot_file_write(file, &bytes, err);
 }

@@ -15,8 +15,8 @@ enum { CA_SLOT_LEN = 32768, CA_LINK_LEN = 8192 /* length(2), the bundle, nothing
 int ca_file_make(int dir, const char *name, const struct ca_set *set, struct error *err);
 /* As the functions of slot_file.h.  ERROR_INPUT: no CAs are in it. */
 int ca_file_read(struct slot_file *file, struct ca_set *ret, struct error *err);
-/* A set that counts one link more than `before` has its bundle written as that link first. */
-int ca_file_write(struct slot_file *file, const struct ca_set *before, const struct ca_set *set, struct error *err);
+/* `link`, unless NULL, is the last that the set counts, and is written first. */
+int ca_file_write(struct slot_file *file, const struct buf *link, const struct ca_set *set, struct error *err);
 int ca_file_even(struct slot_file *file, const struct ca_set *set, struct error *err);
 /*
  * What whoever holds the bundle `serial` takes next, appended to `into`: the first link behind that, which the CA it

@@ -172,7 +172,19 @@ ca_set_publish(struct ca_set *set, const struct ca_names *names, int64_t now, st
 }
 
 int
-ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, int64_t now, struct error *err)
+ca_set_vouch(struct ca_set *set, const struct ca_names *names, struct error *err)
+{
+    struct bundle bundle;
+    struct error none;
+
+    if (bundle_accept(NULL, set->bundle, set->bundle_len, &bundle, &none) == 0)
+        return 0;
+    return sign_bundle(set, names, set->serial + 1, ca_set_find(set, MINT_KEY_ACTIVE)->host_scalar, err);
+}
+
+int
+ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, int64_t now, struct buf *into_link,
+            struct error *err)
 {
     struct ca_pair *active = (struct ca_pair *)ca_set_find(set, MINT_KEY_ACTIVE);
     struct ca_pair *next = (struct ca_pair *)ca_set_find(set, MINT_KEY_NEXT);
@@ -192,7 +204,10 @@ ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, i
     set->links++;
     rc = sign_bundle(set, names, set->serial + 1, by, err);
     explicit_bzero(by, sizeof by);
-    return rc;
+    if (rc < 0)
+        return -1;
+    buf_add(into_link, set->bundle, set->bundle_len);
+    return buf_ok(into_link) ? ca_set_vouch(set, names, err) : error_set(err, ERROR_SYSTEM, "no memory for a link");
 }
 
 int64_t

@@ -4,8 +4,9 @@
  * A generation is a pair, the host CA and the EK CA.  It is published (next), issues (active), and then its private
  * keys are gone (retiring): its host CA is trusted until the last certificate that it made has ended, its EK CA goes
  * on saying of EK certificates that they are ours.  The bundle of a generation that becomes active is the last
- * thing that the one before signs: it is a link, by which a guest that was off takes one step.  No I/O, no clock:
- * `now` is seconds since 1970.  docs/DECISIONS/030.
+ * thing that the one before signs: it is a link, by which a guest that was off takes one step.  The newest bundle is
+ * always by the CA that it names, since whoever holds none takes no other.  No I/O, no clock: `now` is seconds since
+ * 1970.  docs/DECISIONS/030.
  */
 #pragma once
 
@@ -61,10 +62,14 @@ int ca_set_adopt(const struct key *host, const struct key *ek, const struct mint
 /* A next generation, and the bundle with both, signed by the active one.  One that is there stays. */
 int ca_set_publish(struct ca_set *set, const struct ca_names *names, int64_t now, struct error *err);
 /*
- * The next one, which is named `kid`, issues; the one before signs that, and its private keys are gone.  The bundle
- * is now a link.  One that issues already: nothing happens.  ERROR_MISSING: no next one has this name.
+ * The next one, which is named `kid`, issues; the one before signs that, which is the link, and its private keys are
+ * gone; the newest bundle says the same by the new one.  One that issues already: nothing happens, and `into_link`
+ * stays empty.  ERROR_MISSING: no next one has this name.
  */
-int ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, int64_t now, struct error *err);
+int ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, int64_t now, struct buf *into_link,
+                struct error *err);
+/* An earlier version let the link be the newest: the CA that issues signs the same once more. */
+int ca_set_vouch(struct ca_set *set, const struct ca_names *names, struct error *err);
 /* What no certificate can be of any more is trusted no more; did anything change? */
 bool ca_set_drop(struct ca_set *set, int64_t now);
 /* When the next thing happens to this pair by itself; 0: nothing. */

@@ -8,22 +8,35 @@
 
 /* On disk, then in use. */
 static int
-change_cas(struct signer_keys *keys, const struct ca_set *cas, struct error *err)
+change_cas(struct signer_keys *keys, const struct ca_set *cas, const struct buf *link, struct error *err)
 {
-    return ca_file_write(&keys->cas_file, &keys->cas, cas, err) < 0 ? -1 : signer_keys_take_cas(keys, cas, err);
+    return ca_file_write(&keys->cas_file, link, cas, err) < 0 ? -1 : signer_keys_take_cas(keys, cas, err);
+}
+
+static int
+make_good(struct signer_keys *keys, int64_t now, struct ca_set *cas, struct error *err)
+{
+    struct ca_names names = signer_keys_names(keys);
+    bool dropped = ca_set_drop(cas, now);
+
+    if (!keys->vouched && ca_set_vouch(cas, &names, err) < 0)
+        return -1;
+    if ((dropped || cas->serial != keys->cas.serial) && change_cas(keys, cas, NULL, err) < 0)
+        return -1;
+    keys->vouched = true;
+    return 0;
 }
 
 int
 signer_ca_tick(struct signer_keys *keys, int64_t now, struct error *err)
 {
     struct ca_set cas;
-    int rc = 0;
+    int rc;
 
     if (ca_file_even(&keys->cas_file, &keys->cas, err) < 0)
         return -1;
     cas = keys->cas;
-    if (ca_set_drop(&cas, now))
-        rc = change_cas(keys, &cas, err);
+    rc = make_good(keys, now, &cas, err);
     explicit_bzero(&cas, sizeof cas);
     return rc;
 }
@@ -36,7 +49,7 @@ signer_ca_publish(struct signer_keys *keys, int64_t now, struct error *err)
     int rc = ca_set_publish(&cas, &names, now, err);
 
     if (rc == 0 && cas.serial != keys->cas.serial)
-        rc = change_cas(keys, &cas, err);
+        rc = change_cas(keys, &cas, NULL, err);
     explicit_bzero(&cas, sizeof cas);
     return rc;
 }
@@ -46,10 +59,11 @@ signer_ca_turn(struct signer_keys *keys, const char *kid, int64_t now, struct er
 {
     struct ca_names names = signer_keys_names(keys);
     struct ca_set cas = keys->cas;
-    int rc = ca_set_turn(&cas, &names, kid, now, err);
+    CLEANUP(buf_clear) struct buf link = BUF(BUNDLE_MAX);
+    int rc = ca_set_turn(&cas, &names, kid, now, &link, err);
 
-    if (rc == 0 && cas.serial != keys->cas.serial)
-        rc = change_cas(keys, &cas, err);
+    if (rc == 0 && link.len > 0)
+        rc = change_cas(keys, &cas, &link, err);
     explicit_bzero(&cas, sizeof cas);
     return rc;
 }

@@ -53,6 +53,7 @@ struct signer_keys {
     struct slot_file file;
     struct ca_set cas;
     struct slot_file cas_file;
+    bool vouched; /* the newest bundle is by the CA that issues: looked at once */
     int64_t interval; /* seconds that a key signs */
     bool ticked;
     int64_t wall, passed; /* at the last tick */
