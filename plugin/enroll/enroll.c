@@ -353,7 +353,7 @@ enroll_renew(struct enroll *enroll, const char *state_dir, struct error *err)
     if (!body || key_generate(&tls, err) < 0 || key_generate(&proof, err) < 0 ||
         join_message_sign(JOIN_LABEL_RENEW, id->name, NULL, tls, proof, body, err) < 0 ||
         ask(enroll, "POST", "/v1/host/renew", body, &answer, err) < 0 ||
-        host_identity_store(state_dir, id->name, id->service, tls, proof, answer, err) < 0)
+        host_identity_renew(state_dir, id, tls, proof, answer, err) < 0)
         return error_wrap(err, "renewing this host's certificates");
     return 0;
 }

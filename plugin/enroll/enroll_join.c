@@ -64,7 +64,7 @@ try_once(struct join *j, struct error *err)
         return error_wrap(err, "token service %s", j->code.service);
     if (strcmp(state, "joined") != 0)
         return 0;
-    if (host_identity_store(j->state_dir, j->name, j->code.service, j->tls, j->proof, answer, err) < 0)
+    if (host_identity_store(j->state_dir, j->name, j->code.service, j->code.ca_sha256, j->tls, j->proof, answer, err) < 0)
         return -1;
     return 1;
 }

@@ -12,6 +12,7 @@
 
 #include "lib/common/clock.h"
 #include "lib/common/fdio.h"
+#include "lib/crypto/hash.h"
 
 enum { PEM_MAX = 16384, PAIR_MAX = 4096 /* what key_from_pem() reads */, SERVICE_FILE_MAX = 4096 };
 
@@ -382,23 +383,43 @@ host_identity_take_bundle(const char *state_dir, const struct host_identity *ide
     return 0;
 }
 
+/* Whom this host trusts from now on: the CA that the join code names, by its own word. */
 static int
-store_answer_bundle(const char *dir, const json_t *answer, struct error *err)
+take_answer_bundle(const json_t *answer, const uint8_t ca_sha256[static SHA256_LEN], struct buf *into, struct error *err)
 {
-    uint8_t bytes[BUNDLE_MAX];
+    uint8_t bytes[BUNDLE_MAX], digest[SHA256_LEN];
     struct bundle bundle;
     size_t len;
 
     if (json_get_bytes(answer, "bundle", false, bytes, sizeof bytes, &len, err) < 0 ||
-        bundle_decode(bytes, len, &bundle, err) < 0)
+        bundle_accept(NULL, bytes, len, &bundle, err) < 0 ||
+        hash_sha256(bundle.ca_now, bundle.ca_now_len, digest, err) < 0)
         return error_wrap(err, "trust bundle");
-    return write_file(dir, BUNDLE_FILE, bytes, len, err);
+    if (memcmp(digest, ca_sha256, sizeof digest) != 0) /* public */
+        return error_problem(err, ERROR_DENIED, "bundle-refused", "the trust bundle is not of the CA that the join code names");
+    buf_add(into, bytes, len);
+    return buf_ok(into) ? 0 : error_sys(err, ENOMEM, "trust bundle");
 }
 
-int
-host_identity_store(const char *state_dir, const char *name, const char *service,
-                    const struct key *tls_key, const struct key *proof_key,
-                    const json_t *answer, struct error *err)
+/* A service that was taken over can not lead this host elsewhere. */
+static int
+check_domain(const struct host_identity *held, const json_t *answer, struct error *err)
+{
+    const char *issuer, *trust_domain;
+
+    if (json_get_string(answer, "issuer", false, NAME_ISSUER_MAX, &issuer, err) < 0 ||
+        json_get_string(answer, "trust_domain", false, NAME_TRUST_DOMAIN_MAX, &trust_domain, err) < 0)
+        return -1;
+    if (strcmp(issuer, held->issuer) != 0 || strcmp(trust_domain, held->trust_domain) != 0)
+        return error_problem(err, ERROR_DENIED, "issuer-changed", "it names issuer %s of trust domain %s, this host "
+                             "joined %s of %s", issuer, trust_domain, held->issuer, held->trust_domain);
+    return 0;
+}
+
+/* `bundle`: NULL leaves the one that is held. */
+static int
+store_answer(const char *dir, const char *name, const char *service, const struct buf *bundle,
+             const struct key *tls_key, const struct key *proof_key, const json_t *answer, struct error *err)
 {
     const char *tls, *proof;
 
@@ -406,10 +427,31 @@ host_identity_store(const char *state_dir, const char *name, const char *service
         json_get_string(answer, "proof_cert", false, PEM_MAX, &proof, err) < 0 ||
         check_cert(tls, tls_key, err) < 0 || check_cert(proof, proof_key, err) < 0)
         return error_wrap(err, "the service's answer");
-    if (store_service(state_dir, name, service, answer, err) < 0 ||
-        store_answer_bundle(state_dir, answer, err) < 0 ||
-        store_pair(state_dir, PROOF_FILE, proof_key, proof, err) < 0 ||
-        store_pair(state_dir, TLS_FILE, tls_key, tls, err) < 0 || drop_join_keys(state_dir, err) < 0)
+    if (store_service(dir, name, service, answer, err) < 0 ||
+        (bundle && write_file(dir, BUNDLE_FILE, bundle->data, bundle->len, err) < 0) ||
+        store_pair(dir, PROOF_FILE, proof_key, proof, err) < 0 ||
+        store_pair(dir, TLS_FILE, tls_key, tls, err) < 0 || drop_join_keys(dir, err) < 0)
         return error_wrap(err, "keeping what the service answered");
     return 0;
+}
+
+int
+host_identity_store(const char *state_dir, const char *name, const char *service,
+                    const uint8_t ca_sha256[static SHA256_LEN], const struct key *tls_key,
+                    const struct key *proof_key, const json_t *answer, struct error *err)
+{
+    CLEANUP(buf_clear) struct buf bundle = BUF(BUNDLE_MAX);
+
+    if (take_answer_bundle(answer, ca_sha256, &bundle, err) < 0)
+        return error_wrap(err, "the service's answer");
+    return store_answer(state_dir, name, service, &bundle, tls_key, proof_key, answer, err);
+}
+
+int
+host_identity_renew(const char *state_dir, const struct host_identity *held, const struct key *tls_key,
+                    const struct key *proof_key, const json_t *answer, struct error *err)
+{
+    if (check_domain(held, answer, err) < 0)
+        return error_wrap(err, "the service's answer");
+    return store_answer(state_dir, held->name, held->service, NULL, tls_key, proof_key, answer, err);
 }

@@ -18,6 +18,7 @@
 #include "lib/common/cleanup.h"
 #include "lib/common/error.h"
 #include "lib/common/json.h"
+#include "lib/crypto/hash.h"
 #include "lib/crypto/key.h"
 #include "lib/crypto/x509.h"
 #include "lib/wire/bundle.h"
@@ -61,13 +62,20 @@ bool host_identity_is_old(const char *state_dir, const struct host_identity *ide
 bool host_identity_has_ended(const struct host_identity *identity, int64_t utc_s, struct error *ret_why);
 
 /*
- * Take the answer to a join or a renewal ({"tls_cert","proof_cert","ca",...}) for these keys and
+ * Take the answer to a join ({"tls_cert","proof_cert","bundle",...}) for these keys and
  * write everything; the TLS certificate last, since it makes the rest count.
- * ERROR_INPUT: the answer does not fit; ERROR_DENIED: a certificate is not for these keys.
+ * ERROR_INPUT: the answer does not fit; ERROR_DENIED: a certificate is not for these keys, or the bundle is not of
+ * the CA with this fingerprint, that of the join code.
  */
 int host_identity_store(const char *state_dir, const char *name, const char *service,
-                        const struct key *tls_key, const struct key *proof_key,
-                        const json_t *answer, struct error *err);
+                        const uint8_t ca_sha256[static SHA256_LEN], const struct key *tls_key,
+                        const struct key *proof_key, const json_t *answer, struct error *err);
+/*
+ * The same with the answer to a renewal, which is of the same trust domain (ERROR_DENIED).  Whom the host trusts
+ * stays: that moves by host_identity_take_bundle() alone.
+ */
+int host_identity_renew(const char *state_dir, const struct host_identity *held, const struct key *tls_key,
+                        const struct key *proof_key, const json_t *answer, struct error *err);
 /*
  * Take another bundle, if it may be taken: signed under the one held.  *ret_serial: of the one that is stored now,
  * which may be the one of before.  ERROR_DENIED, ERROR_INPUT: it is not taken.

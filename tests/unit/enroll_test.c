@@ -159,13 +159,29 @@ answer_to(const struct key *tls, const struct key *proof)
     return answer;
 }
 
+/* The fingerprint of the CA in that answer, as in the join code. */
+static void
+find_pin(const json_t *answer, uint8_t ret[static SHA256_LEN])
+{
+    uint8_t bytes[BUNDLE_MAX];
+    struct bundle bundle;
+    struct error err;
+    size_t len;
+
+    assert_int_equal(json_get_bytes(answer, "bundle", false, bytes, sizeof bytes, &len, &err), 0);
+    assert_int_equal(bundle_decode(bytes, len, &bundle, &err), 0);
+    assert_int_equal(hash_sha256(bundle.ca_now, bundle.ca_now_len, ret, &err), 0);
+}
+
 static void
 store(const struct key *tls, const struct key *proof)
 {
     CLEANUP(json_decref) json_t *answer = answer_to(tls, proof);
+    uint8_t pin[SHA256_LEN];
     struct error err;
 
-    if (host_identity_store(dir, "host-a", "id.example.test:8444", tls, proof, answer, &err) < 0)
+    find_pin(answer, pin);
+    if (host_identity_store(dir, "host-a", "id.example.test:8444", pin, tls, proof, answer, &err) < 0)
         fail_msg("%s", err.text);
 }
 
@@ -177,6 +193,80 @@ is_key(const struct key *a, const struct key *b)
     key_point(a, x);
     key_point(b, y);
     return memcmp(x, y, sizeof x) == 0;
+}
+
+static void
+make_keys(struct key **ret_tls, struct key **ret_proof)
+{
+    struct error err;
+
+    assert_int_equal(key_generate(ret_tls, &err), 0);
+    assert_int_equal(key_generate(ret_proof, &err), 0);
+}
+
+static void
+a_join_takes_the_bundle_of_the_ca_in_its_code_alone(void **state)
+{
+    CLEANUP(key_free) struct key *tls = NULL, *proof = NULL;
+    CLEANUP(json_decref) json_t *answer = NULL;
+    CLEANUP(host_identity_free) struct host_identity *id = NULL;
+    uint8_t pin[SHA256_LEN], bytes[BUNDLE_MAX];
+    struct error err;
+    size_t len;
+
+    (void)state;
+    make_keys(&tls, &proof);
+    answer = answer_to(tls, proof);
+    find_pin(answer, pin);
+    pin[31] ^= 1;
+    assert_int_equal(host_identity_store(dir, "host-a", "id.example.test:8444", pin, tls, proof, answer, &err), -1);
+    assert_string_equal(err.problem, "bundle-refused");
+    assert_int_equal(host_identity_load(dir, &id, &err), -1);
+    assert_int_equal(err.code, ERROR_MISSING); /* nothing of it was kept */
+    /* And by that CA's own word. */
+    pin[31] ^= 1;
+    assert_int_equal(json_get_bytes(answer, "bundle", false, bytes, sizeof bytes, &len, &err), 0);
+    bytes[len - 1] ^= 1;
+    assert_int_equal(json_set_bytes(answer, "bundle", bytes, len), 0);
+    assert_int_equal(host_identity_store(dir, "host-a", "id.example.test:8444", pin, tls, proof, answer, &err), -1);
+    assert_string_equal(err.problem, "bundle-refused");
+}
+
+static void
+a_renewal_leaves_alone_whom_the_host_trusts(void **state)
+{
+    CLEANUP(key_free) struct key *tls = NULL, *proof = NULL, *next_tls = NULL, *next_proof = NULL;
+    CLEANUP(host_identity_free) struct host_identity *id = NULL, *after = NULL;
+    CLEANUP(json_decref) json_t *answer = NULL;
+    uint8_t bytes[BUNDLE_MAX];
+    struct error err;
+    size_t len;
+
+    (void)state;
+    make_keys(&tls, &proof);
+    store(tls, proof);
+    assert_int_equal(host_identity_load(dir, &id, &err), 0);
+    make_keys(&next_tls, &next_proof);
+    answer = answer_to(next_tls, next_proof);
+    assert_int_equal(json_get_bytes(answer, "bundle", false, bytes, sizeof bytes, &len, &err), 0);
+    bytes[len - 1] ^= 1; /* another one */
+    assert_int_equal(json_set_bytes(answer, "bundle", bytes, len), 0);
+    assert_int_equal(host_identity_renew(dir, id, next_tls, next_proof, answer, &err), 0);
+    assert_true(host_identity_is_old(dir, id));
+    assert_int_equal(host_identity_load(dir, &after, &err), 0);
+    assert_true(is_key(after->tls_key, next_tls));
+    assert_int_equal(after->bundle.len, id->bundle.len);
+    assert_memory_equal(after->bundle.data, id->bundle.data, id->bundle.len);
+    /* Nor is it led to another trust domain. */
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(json_decref) json_t *elsewhere = answer_to(tls, proof);
+
+        json_object_set_new(elsewhere, i == 0 ? "issuer" : "trust_domain",
+                            json_string(i == 0 ? "https://other.example.test" : "other.test"));
+        assert_int_equal(host_identity_renew(dir, after, tls, proof, elsewhere, &err), -1);
+        assert_string_equal(err.problem, "issuer-changed");
+        assert_false(host_identity_is_old(dir, after));
+    }
 }
 
 static bool
@@ -318,7 +408,7 @@ a_certificate_for_another_key_is_not_kept(void **state)
     CLEANUP(buf_clear) struct buf spki = BUF(512), der = BUF(4096), pem = BUF(8192);
     CLEANUP(json_decref) json_t *answer = NULL;
     struct x509_request request = { .kind = X509_CA_HOST, .name = "test", .serial = (const uint8_t *)"0123456789abcdef", .now = 1760000000 };
-    uint8_t point[65];
+    uint8_t point[65], pin[SHA256_LEN];
     struct error err;
 
     (void)state;
@@ -330,10 +420,12 @@ a_certificate_for_another_key_is_not_kept(void **state)
     request.spki_len = spki.len;
     assert_int_equal(x509_compose(&request, other, NULL, 0, &der, &err), 0);
     assert_int_equal(x509_to_pem(der.data, der.len, &pem, &err), 0);
-    answer = json_pack("{s:s,s:s,s:s}", "tls_cert", buf_text(&pem), "proof_cert", buf_text(&pem), "ca",
-                       buf_text(&pem));
-    assert_int_equal(host_identity_store("/nonexistent", "host-a", "a:1", ours, ours, answer, &err), -1);
+    answer = answer_to(ours, ours);
+    find_pin(answer, pin);
+    json_object_set_new(answer, "proof_cert", json_string(buf_text(&pem)));
+    assert_int_equal(host_identity_store("/nonexistent", "host-a", "a:1", pin, ours, ours, answer, &err), -1);
     assert_int_equal(err.code, ERROR_DENIED);
+    assert_non_null(strstr(err.text, "for another key"));
 }
 
 int
@@ -345,6 +437,8 @@ main(void)
         cmocka_unit_test(both_keys_sign_the_same_words),
         cmocka_unit_test_setup_teardown(keys_of_a_join_are_kept_until_they_are_used_and_for_their_owner_alone,
                                         make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_join_takes_the_bundle_of_the_ca_in_its_code_alone, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_renewal_leaves_alone_whom_the_host_trusts, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_join_beside_an_identity_leaves_it_alone, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_renewal_cut_anywhere_leaves_keys_that_fit, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(keys_that_are_in_use_are_not_joined_with_again, make_dir, remove_dir),
