@@ -137,6 +137,29 @@ a_ca_is_published_issues_and_is_dropped_in_order(void **state)
     assert_int_equal(keys->info.n_ek_before, 1);
 }
 
+/* As if a request came while the time of day was wrong. */
+static void
+a_clock_that_is_set_drops_no_ca(void **state)
+{
+    static const int64_t SET = CA_RETIRE_SECONDS * 2;
+
+    (void)state;
+    signer_tick(keys, T0, 0);
+    publish(T0);
+    turn(T0);
+    signer_tick(keys, T0 + SET, 1);
+    assert_int_equal(keys->info.n_host_before, 1);
+    load(); /* it is known over a restart */
+    signer_tick(keys, T0 + SET + 1, 1);
+    assert_int_equal(keys->info.n_host_before, 1);
+    signer_tick(keys, T0 + 2, 2);
+    assert_int_equal(keys->info.n_host_before, 1);
+    signer_tick(keys, T0 + CA_RETIRE_SECONDS - 9, CA_RETIRE_SECONDS - 9);
+    assert_int_equal(keys->info.n_host_before, 1);
+    signer_tick(keys, T0 + CA_RETIRE_SECONDS + 2, CA_RETIRE_SECONDS + 2);
+    assert_int_equal(keys->info.n_host_before, 0);
+}
+
 static void
 what_is_said_twice_is_done_once(void **state)
 {
@@ -432,6 +455,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_ca_is_published_issues_and_is_dropped_in_order, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_clock_that_is_set_drops_no_ca, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(what_is_said_twice_is_done_once, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(whoever_holds_an_old_bundle_comes_to_the_newest, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_newer_bundle_alone_is_refused_by_who_missed_one, fresh_folder, drop_folder),

@@ -216,6 +216,13 @@ ca_set_step_at(const struct ca_pair *pair)
     return pair->state == MINT_KEY_RETIRING && pair->host.len > 0 ? pair->since + CA_RETIRE_SECONDS : 0;
 }
 
+void
+ca_set_shift(struct ca_set *set, int64_t seconds)
+{
+    for (size_t i = 0; i < set->n; i++)
+        set->of[i].since = seconds < -set->of[i].since ? 0 : set->of[i].since + seconds;
+}
+
 bool
 ca_set_drop(struct ca_set *set, int64_t now)
 {

@@ -72,6 +72,8 @@ int ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *ki
 int ca_set_vouch(struct ca_set *set, const struct ca_names *names, struct error *err);
 /* What no certificate can be of any more is trusted no more; did anything change? */
 bool ca_set_drop(struct ca_set *set, int64_t now);
+/* The clock was set by so many seconds: each pair is in its state as long as it was. */
+void ca_set_shift(struct ca_set *set, int64_t seconds);
 /* When the next thing happens to this pair by itself; 0: nothing. */
 int64_t ca_set_step_at(const struct ca_pair *pair);
 

@@ -21,8 +21,9 @@ make_good(struct signer_keys *keys, int64_t now, struct ca_set *cas, struct erro
 
     if (!keys->vouched && ca_set_vouch(cas, &names, err) < 0)
         return -1;
-    if ((dropped || cas->serial != keys->cas.serial) && change_cas(keys, cas, NULL, err) < 0)
+    if ((dropped || keys->cas_unsaved || cas->serial != keys->cas.serial) && change_cas(keys, cas, NULL, err) < 0)
         return -1;
+    keys->cas_unsaved = false;
     keys->vouched = true;
     return 0;
 }

@@ -57,7 +57,7 @@ struct signer_keys {
     int64_t interval; /* seconds that a key signs */
     bool ticked;
     int64_t wall, passed; /* at the last tick */
-    bool unsaved; /* the rings' times are not those on disk */
+    bool unsaved, cas_unsaved; /* the rings' times, those of the CAs, are not those on disk */
     struct error trouble; /* why the last change was not made; code NONE: it was */
 };
 

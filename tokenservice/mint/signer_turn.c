@@ -86,7 +86,8 @@ follow_clock(struct signer_keys *keys, int64_t now, int64_t passed)
         log_notice("event=clock-set seconds=%lld: the keys stay as old as they were", (long long)step);
         for (size_t k = 0; k < KEY_RINGS; k++)
             key_ring_shift(&keys->rings.of[k], step);
-        keys->unsaved = true;
+        ca_set_shift(&keys->cas, step);
+        keys->unsaved = keys->cas_unsaved = true;
     }
     keys->ticked = true;
     keys->wall = now;
