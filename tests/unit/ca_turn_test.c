@@ -160,6 +160,34 @@ a_clock_that_is_set_drops_no_ca(void **state)
     assert_int_equal(keys->info.n_host_before, 0);
 }
 
+/* The longest trust domain's generations have names, each one of its own. */
+static void
+each_generation_has_a_name_that_fits(void **state)
+{
+    struct ca_names names = signer_keys_names(keys);
+    char domain[NAME_TRUST_DOMAIN_MAX + 1], wanted[16];
+    struct ca_set set;
+
+    (void)state;
+    memset(domain, 'a', sizeof domain - 1);
+    domain[sizeof domain - 1] = '\0';
+    names.trust_domain = domain;
+    assert_done(ca_set_begin(&names, T0, &set, &the_mint.err));
+    for (unsigned i = 2; i <= 12; i++) {
+        CLEANUP(buf_clear) struct buf link = BUF(BUNDLE_MAX);
+        int64_t now = T0 + (int64_t)i * CA_RETIRE_SECONDS;
+        const struct ca_pair *next;
+
+        ca_set_drop(&set, now);
+        assert_done(ca_set_publish(&set, &names, now, &the_mint.err));
+        next = ca_set_find(&set, MINT_KEY_NEXT);
+        snprintf(wanted, sizeof wanted, "a hosts %u", i);
+        assert_non_null(memmem(next->host.der, next->host.len, wanted, strlen(wanted)));
+        assert_done(ca_set_turn(&set, &names, next->kid, now, &link, &the_mint.err));
+    }
+    explicit_bzero(&set, sizeof set);
+}
+
 static void
 what_is_said_twice_is_done_once(void **state)
 {
@@ -456,6 +484,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_ca_is_published_issues_and_is_dropped_in_order, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_clock_that_is_set_drops_no_ca, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(each_generation_has_a_name_that_fits, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(what_is_said_twice_is_done_once, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(whoever_holds_an_old_bundle_comes_to_the_newest, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_newer_bundle_alone_is_refused_by_who_missed_one, fresh_folder, drop_folder),

@@ -12,7 +12,7 @@
 
 #define CA_LABEL "virtid-cas-1"
 
-enum { NAME_ROOM = NAME_TRUST_DOMAIN_MAX + 48, SERIAL_LEN = 16, SPKI_ROOM = 256 };
+enum { NAME_MAX_LEN = 64 /* of a common name: RFC 5280 */, TAIL_ROOM = 32, SERIAL_LEN = 16, SPKI_ROOM = 256 };
 
 const struct ca_pair *
 ca_set_find(const struct ca_set *set, enum mint_key_state state)
@@ -63,14 +63,18 @@ make_cert(enum x509_kind kind, const char *name, const struct key *key, int64_t 
     return 0;
 }
 
-/* Each generation has names of its own: some verifiers look for an issuer by its name alone. */
+/*
+ * Each generation has names of its own: some verifiers look for an issuer by its name alone.  A trust domain that is
+ * too long for one is cut, not that.
+ */
 static void
-name_ca(const struct ca_names *names, const char *what, uint64_t number, char ret[static NAME_ROOM])
+name_ca(const struct ca_names *names, const char *what, uint64_t number, char ret[static NAME_MAX_LEN + 1])
 {
-    if (number == 1)
-        (void)snprintf(ret, NAME_ROOM, "%s %s", names->trust_domain, what);
-    else
-        (void)snprintf(ret, NAME_ROOM, "%s %s %llu", names->trust_domain, what, (unsigned long long)number);
+    char tail[TAIL_ROOM];
+    int len = number == 1 ? snprintf(tail, sizeof tail, " %s", what)
+                          : snprintf(tail, sizeof tail, " %s %llu", what, (unsigned long long)number);
+
+    (void)snprintf(ret, NAME_MAX_LEN + 1, "%.*s%s", NAME_MAX_LEN - len, names->trust_domain, tail);
 }
 
 static int
@@ -78,7 +82,7 @@ make_one(const struct ca_names *names, const char *what, uint64_t number, enum x
          uint8_t ret_scalar[static KEY_PRIVATE_LEN], struct mint_ca *ret_cert, struct error *err)
 {
     CLEANUP(key_free) struct key *key = NULL;
-    char name[NAME_ROOM];
+    char name[NAME_MAX_LEN + 1];
 
     name_ca(names, what, number, name);
     if (key_generate(&key, err) < 0 || make_cert(kind, name, key, now, ret_cert, err) < 0)
