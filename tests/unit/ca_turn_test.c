@@ -20,6 +20,7 @@
 
 #include "lib/common/fdio.h"
 #include "lib/crypto/x509.h"
+#include "tokenservice/mint/signer.h"
 #include "tokenservice/mint/signer_ca.h"
 #include "tokenservice/mint/signer_keys.h"
 #include "tokenservice/mint/signer_turn.h"
@@ -241,10 +242,11 @@ whoever_holds_an_old_bundle_comes_to_the_newest(void **state)
         len[n++] = keys->cas.bundle_len;
         if (i == TURNS)
             break;
-        publish(T0 + i);
+        publish(T0 + i * CA_RETIRE_SECONDS);
         memcpy(held[n], keys->cas.bundle, keys->cas.bundle_len);
         len[n++] = keys->cas.bundle_len;
-        turn(T0 + i);
+        turn(T0 + i * CA_RETIRE_SECONDS);
+        assert_done(signer_ca_tick(keys, T0 + (i + 1) * CA_RETIRE_SECONDS, &the_mint.err));
         if (i % 3 == 0)
             load();
     }
@@ -252,8 +254,27 @@ whoever_holds_an_old_bundle_comes_to_the_newest(void **state)
     assert_int_equal(keys->cas.n, MINT_CAS_MAX);
     for (size_t i = 0; i < n; i++)
         assert_int_equal(walk(held[i], len[i]), i / 2 == TURNS ? 0 : TURNS - i / 2 + 1); /* the links, and the newest */
-    publish(T0 + TURNS); /* and one that is next now is behind the last link */
+    publish(T0 + TURNS * CA_RETIRE_SECONDS); /* and one that is next now is behind the last link */
     assert_int_equal(walk(held[0], len[0]), TURNS + 1);
+}
+
+static void
+a_ca_that_is_trusted_still_is_not_forgotten_for_another(void **state)
+{
+    struct ca_pair first = *pair(MINT_KEY_ACTIVE);
+
+    (void)state;
+    for (int i = 1; i < MINT_CAS_MAX; i++) {
+        publish(T0);
+        turn(T0);
+    }
+    assert_int_equal(signer_ca_publish(keys, T0, &the_mint.err), -1);
+    assert_string_equal(the_mint.err.problem, "ca-young");
+    assert_int_equal(keys->info.n_host_before, MINT_CAS_MAX - 1);
+    assert_memory_equal(keys->info.host_before[0].der, first.host.der, first.host.len);
+    assert_done(signer_warm_up(keys, T0, &the_mint.err)); /* and the signer starts */
+    assert_done(signer_ca_tick(keys, T0 + CA_RETIRE_SECONDS, &the_mint.err));
+    publish(T0 + CA_RETIRE_SECONDS);
 }
 
 static void
@@ -487,6 +508,7 @@ main(void)
         cmocka_unit_test_setup_teardown(each_generation_has_a_name_that_fits, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(what_is_said_twice_is_done_once, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(whoever_holds_an_old_bundle_comes_to_the_newest, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_ca_that_is_trusted_still_is_not_forgotten_for_another, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_newer_bundle_alone_is_refused_by_who_missed_one, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(whoever_holds_no_bundle_takes_the_newest, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_folder_that_has_turned_already_is_healed, fresh_folder, drop_folder),

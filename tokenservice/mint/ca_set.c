@@ -165,6 +165,10 @@ ca_set_publish(struct ca_set *set, const struct ca_names *names, int64_t now, st
 
     if (ca_set_find(set, MINT_KEY_NEXT))
         return 0;
+    if (set->n == MINT_CAS_MAX && set->of[0].host.len > 0)
+        return error_problem(err, ERROR_BUSY, "ca-young", "hosts may have certificates by CA '%s' still, and no more "
+                             "than %d before the one now are known: wait %d hours behind a rotation",
+                             set->of[0].kid, MINT_CAS_MAX - 2, CA_RETIRE_SECONDS / 3600);
     if (set->n == MINT_CAS_MAX) {
         remove_at(set, 0); /* the oldest: EK certificates of that long ago are the host's word */
         active = ca_set_find(set, MINT_KEY_ACTIVE);

@@ -59,7 +59,8 @@ int ca_set_begin(const struct ca_names *names, int64_t now, struct ca_set *ret, 
  */
 int ca_set_adopt(const struct key *host, const struct key *ek, const struct mint_ca *host_cert,
                  const struct mint_ca *ek_cert, const struct buf *bundle, struct ca_set *ret, struct error *err);
-/* A next generation, and the bundle with both, signed by the active one.  One that is there stays. */
+/* A next generation, and the bundle with both, signed by the active one.  One that is there stays.  ERROR_BUSY: the
+ * oldest would have to go, and certificates by it are in use still. */
 int ca_set_publish(struct ca_set *set, const struct ca_names *names, int64_t now, struct error *err);
 /*
  * The next one, which is named `kid`, issues; the one before signs that, which is the link, and its private keys are

@@ -312,19 +312,19 @@ warm_up_certificates(const struct signer_keys *keys, int64_t now, struct error *
     return certify(keys, &r, now, &ignored, err);
 }
 
-/* A generation that nobody sees. */
+/* Generations that nobody sees, and none of ours: those may be too young for another. */
 static int
 warm_up_cas(const struct signer_keys *keys, int64_t now, struct error *err)
 {
     struct ca_names names = signer_keys_names(keys);
     CLEANUP(buf_clear) struct buf link = BUF(BUNDLE_MAX);
-    struct ca_set cas = keys->cas;
-    const struct ca_pair *next;
-    int rc = ca_set_publish(&cas, &names, now, err);
+    struct ca_set cas;
+    int rc = ca_set_begin(&names, now, &cas, err);
 
-    next = ca_set_find(&cas, MINT_KEY_NEXT);
     if (rc == 0)
-        rc = ca_set_turn(&cas, &names, next->kid, now, &link, err);
+        rc = ca_set_publish(&cas, &names, now, err);
+    if (rc == 0)
+        rc = ca_set_turn(&cas, &names, ca_set_find(&cas, MINT_KEY_NEXT)->kid, now, &link, err);
     explicit_bzero(&cas, sizeof cas);
     return rc;
 }
