@@ -128,7 +128,7 @@ rm -rf "${SERVICE:?}/etc" "$SERVICE/state" "$SERVICE/keys"
     --listen 127.0.0.1 --config-dir "$SERVICE/etc" --state-dir "$SERVICE/state" --key-dir "$SERVICE/keys" \
     --run-dir "$SERVICE/run" --signer "$BUILD/virtid-signer" --test >"$SERVICE/init.log" 2>&1
 service_start
-for name in a b c d; do admin audience add $name --all >/dev/null; done
+for name in a b c d e; do admin audience add $name --all >/dev/null; done
 check the_host_joins_the_new_service join_host
 check and_is_in_touch_with_it until_true answers status '"service":"up"'
 check its_vm_has_a_lease_there until_true answers "vms/$uuid" '"step":"lease","state":"ok"'
@@ -162,6 +162,10 @@ for turn in first second; do
 done
 start_agent
 check a_guest_that_was_off_meanwhile_has_a_token has_token d
-check by_one_step_after_the_other test "$(grep -o 'bundle-taken serial=.*' "$guest/log" | tr '\n' ' ')" = 'bundle-taken serial=3 bundle-taken serial=5 '
+check by_one_step_after_the_other until_true eval '[ "$(grep -c bundle-taken "$guest/log")" = 3 ]'
+stop_agent
+rm "$guest/state/bundle"
+start_agent
+check one_that_lost_its_bundle_has_a_token_too has_token e
 check and_the_host_is_in_touch answers status '"service":"up"'
 plan

@@ -92,7 +92,7 @@ static void
 a_next_ca_is_published_told_and_recorded(void **state)
 {
     CLEANUP(sim_host_clear) struct sim_host h;
-    uint64_t before = serial();
+    uint64_t before = serial(), published;
     char header[64];
     int64_t records;
 
@@ -100,14 +100,15 @@ a_next_ca_is_published_told_and_recorded(void **state)
     sim_host_new(&h, "one");
     assert_int_equal(report(&h, before), 200);
     assert_int_equal(publish(), 200);
-    assert_int_equal(serial(), before + 1);
+    published = serial();
+    assert_true(published > before);
     assert_true(is_recorded("ca-published", next_kid()));
     records = api_audit_count();
     assert_int_equal(publish(), 200); /* said twice */
-    assert_int_equal(serial(), before + 1);
+    assert_int_equal(serial(), published);
     assert_int_equal(api_audit_count(), records);
     assert_int_equal(report(&h, before), 200);
-    snprintf(header, sizeof header, "Virtid-Bundle: %llu\r\n", (unsigned long long)before + 1);
+    snprintf(header, sizeof header, "Virtid-Bundle: %llu\r\n", (unsigned long long)published);
     assert_non_null(strstr(the_api.headers, header));
     assert_int_equal(api_ask_raw(ON_PUBLIC, "GET", "/.well-known/virtid-ca.pem", NULL, 0, NULL, 0), 200);
     assert_int_equal(certificates_in(buf_text(&the_api.body)), 2);

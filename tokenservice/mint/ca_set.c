@@ -148,6 +148,15 @@ ca_set_begin(const struct ca_names *names, int64_t now, struct ca_set *ret, stru
     return sign_bundle(ret, names, 1, ret->of[0].host_scalar, err);
 }
 
+/*
+ * Of the time, so that a key folder that was restored gives no serial anew that hosts and guests hold already.
+ */
+static uint64_t
+serial_behind(const struct ca_set *set, int64_t now)
+{
+    return now > 0 && (uint64_t)now > set->serial ? (uint64_t)now : set->serial + 1;
+}
+
 /* ---- what happens to it ---- */
 
 static void
@@ -176,18 +185,18 @@ ca_set_publish(struct ca_set *set, const struct ca_names *names, int64_t now, st
     if (make_pair(names, set->links + 2, MINT_KEY_NEXT, now, &set->of[set->n], err) < 0)
         return -1;
     set->n++;
-    return sign_bundle(set, names, set->serial + 1, active->host_scalar, err);
+    return sign_bundle(set, names, serial_behind(set, now), active->host_scalar, err);
 }
 
 int
-ca_set_vouch(struct ca_set *set, const struct ca_names *names, struct error *err)
+ca_set_vouch(struct ca_set *set, const struct ca_names *names, int64_t now, struct error *err)
 {
     struct bundle bundle;
     struct error none;
 
     if (bundle_accept(NULL, set->bundle, set->bundle_len, &bundle, &none) == 0)
         return 0;
-    return sign_bundle(set, names, set->serial + 1, ca_set_find(set, MINT_KEY_ACTIVE)->host_scalar, err);
+    return sign_bundle(set, names, serial_behind(set, now), ca_set_find(set, MINT_KEY_ACTIVE)->host_scalar, err);
 }
 
 int
@@ -210,12 +219,13 @@ ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, i
     next->state = MINT_KEY_ACTIVE;
     active->since = next->since = now;
     set->links++;
+    /* Told again by a folder that was restored, the link has the serial that it had: whoever is past it passes it. */
     rc = sign_bundle(set, names, set->serial + 1, by, err);
     explicit_bzero(by, sizeof by);
     if (rc < 0)
         return -1;
     buf_add(into_link, set->bundle, set->bundle_len);
-    return buf_ok(into_link) ? ca_set_vouch(set, names, err) : error_set(err, ERROR_SYSTEM, "no memory for a link");
+    return buf_ok(into_link) ? ca_set_vouch(set, names, now, err) : error_set(err, ERROR_SYSTEM, "no memory for a link");
 }
 
 int64_t

@@ -70,7 +70,7 @@ int ca_set_publish(struct ca_set *set, const struct ca_names *names, int64_t now
 int ca_set_turn(struct ca_set *set, const struct ca_names *names, const char *kid, int64_t now, struct buf *into_link,
                 struct error *err);
 /* An earlier version let the link be the newest: the CA that issues signs the same once more. */
-int ca_set_vouch(struct ca_set *set, const struct ca_names *names, struct error *err);
+int ca_set_vouch(struct ca_set *set, const struct ca_names *names, int64_t now, struct error *err);
 /* What no certificate can be of any more is trusted no more; did anything change? */
 bool ca_set_drop(struct ca_set *set, int64_t now);
 /* The clock was set by so many seconds: each pair is in its state as long as it was. */

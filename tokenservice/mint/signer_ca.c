@@ -19,7 +19,7 @@ make_good(struct signer_keys *keys, int64_t now, struct ca_set *cas, struct erro
     struct ca_names names = signer_keys_names(keys);
     bool dropped = ca_set_drop(cas, now);
 
-    if (!keys->vouched && ca_set_vouch(cas, &names, err) < 0)
+    if (!keys->vouched && ca_set_vouch(cas, &names, now, err) < 0)
         return -1;
     if ((dropped || keys->cas_unsaved || cas->serial != keys->cas.serial) && change_cas(keys, cas, NULL, err) < 0)
         return -1;
