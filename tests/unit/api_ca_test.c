@@ -144,6 +144,18 @@ it_issues_when_every_host_that_was_seen_has_it(void **state)
 }
 
 static void
+a_host_that_has_joined_and_said_nothing_is_waited_for(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host h;
+
+    (void)state;
+    sim_host_new(&h, "one");
+    assert_int_equal(publish(), 200);
+    assert_int_equal(turn(next_kid(), false), 409);
+    assert_non_null(strstr(buf_text(&the_api.body), "1 of 1 hosts"));
+}
+
+static void
 certificates_of_before_are_taken_until_they_have_ended(void **state)
 {
     CLEANUP(sim_host_clear) struct sim_host h;
@@ -226,6 +238,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         CA_TEST(a_next_ca_is_published_told_and_recorded),
         CA_TEST(it_issues_when_every_host_that_was_seen_has_it),
+        CA_TEST(a_host_that_has_joined_and_said_nothing_is_waited_for),
         CA_TEST(certificates_of_before_are_taken_until_they_have_ended),
         CA_TEST(a_change_that_was_not_recorded_is_recorded_at_the_next_start),
         CA_TEST(a_host_is_answered_the_step_behind_what_it_holds),

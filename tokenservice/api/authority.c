@@ -183,7 +183,10 @@ look_at_host(void *context, const struct store_host *host, struct error *err)
     struct behind *b = context;
     const struct held *held = find_held(b->service, host->name);
 
-    if (host->state != HOST_JOINED || host->seen_ms < b->since_ms)
+    int64_t seen_ms = host->joined_ms > host->seen_ms ? host->joined_ms : host->seen_ms;
+
+    /* One that has joined holds the bundle of then. */
+    if (host->state != HOST_JOINED || seen_ms < b->since_ms)
         return 0;
     b->hosts++;
     if (held && held->serial >= b->service->info.bundle_serial)
