@@ -175,6 +175,21 @@ certificates_of_before_are_taken_until_they_have_ended(void **state)
     assert_int_equal(report(&h, serial()), 403);
 }
 
+/* Published, and tokend did not hear of it: what hosts said of the bundle before is not enough. */
+static void
+a_turn_goes_by_the_signers_newest_bundle(void **state)
+{
+    CLEANUP(sim_host_clear) struct sim_host h;
+    struct error err;
+
+    (void)state;
+    sim_host_new(&h, "one");
+    assert_int_equal(report(&h, serial()), 200);
+    assert_int_equal(mint_ca_publish(the_api.service.mint, &err), 0);
+    assert_int_equal(turn(next_kid(), false), 409);
+    assert_string_equal(the_api.problem, "ca-young");
+}
+
 /* tokend ended between the signer's change and the record of it. */
 static void
 a_change_that_was_not_recorded_is_recorded_at_the_next_start(void **state)
@@ -240,6 +255,7 @@ main(void)
         CA_TEST(it_issues_when_every_host_that_was_seen_has_it),
         CA_TEST(a_host_that_has_joined_and_said_nothing_is_waited_for),
         CA_TEST(certificates_of_before_are_taken_until_they_have_ended),
+        CA_TEST(a_turn_goes_by_the_signers_newest_bundle),
         CA_TEST(a_change_that_was_not_recorded_is_recorded_at_the_next_start),
         CA_TEST(a_host_is_answered_the_step_behind_what_it_holds),
     };

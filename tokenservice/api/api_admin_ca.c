@@ -119,7 +119,8 @@ api_admin_ca_rotate(struct service *s, struct api_call *call, struct error *err)
         return api_body_refuse(err);
     if (kid && kid[0] == '\0')
         return error_problem(err, ERROR_INPUT, "bad-request", "an empty kid");
-    if (mint_keys(s->mint, &keys, err) < 0)
+    /* What the signer did and nobody recorded yet counts: hosts are asked for that serial. */
+    if (mint_keys(s->mint, &keys, err) < 0 || authority_look(s, call, &keys, err) < 0)
         return -1;
     if (!kid) {
         if (mint_ca_publish(s->mint, err) < 0)
