@@ -426,6 +426,26 @@ a_link_that_was_cut_off_is_written_anew(void **state)
 }
 
 static void
+a_link_that_is_damaged_is_in_the_way_of_those_alone_who_need_it(void **state)
+{
+    static const uint8_t half[100] = { 1, 2, 3 };
+    CLEANUP(buf_clear) struct buf step = BUF(BUNDLE_MAX);
+    struct ca_set second;
+
+    (void)state;
+    publish(T0);
+    turn(T0);
+    second = keys->cas;
+    publish(T0 + 10);
+    turn(T0 + 10);
+    assert_done(slot_file_put(keys->cas_file.fd, half, sizeof half, 2 * CA_SLOT_LEN, &the_mint.err));
+    assert_int_equal(walk(second.bundle, second.bundle_len), 2);
+    assert_int_equal(walk(keys->cas.bundle, keys->cas.bundle_len), 0);
+    assert_done(signer_ca_bundle(keys, 1, &step, &the_mint.err)); /* and who needs it is answered */
+    explicit_bzero(&second, sizeof second);
+}
+
+static void
 a_file_that_was_changed_is_not_used(void **state)
 {
     CLEANUP(buf_clear) struct buf bytes = BUF(CA_SET_BYTES_MAX);
@@ -556,6 +576,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_folder_that_has_turned_already_is_healed, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(no_byte_of_a_key_that_issues_no_more_is_left, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_link_that_was_cut_off_is_written_anew, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_link_that_is_damaged_is_in_the_way_of_those_alone_who_need_it, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_file_that_was_changed_is_not_used, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(the_ca_of_an_earlier_version_is_the_first, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(tokend_asks_for_it_and_certificates_are_by_the_next, fresh_folder, drop_folder),

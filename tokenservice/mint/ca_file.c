@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/common/log.h"
+
 enum { HEAD_LEN = 2 };
 
 int
@@ -84,18 +86,24 @@ int
 ca_file_next(const struct slot_file *file, const struct ca_set *set, uint64_t serial, struct buf *into,
              struct error *err)
 {
-    struct bundle bundle;
+    CLEANUP(buf_clear) struct buf next = BUF(BUNDLE_MAX);
 
-    for (uint64_t i = 0; i < set->links; i++) {
+    buf_add(&next, set->bundle, set->bundle_len);
+    /* From the newest: most are one behind, if any.  Whoever needs one that is damaged can go no further; others can. */
+    for (uint64_t i = set->links; i-- > 0;) {
         CLEANUP(buf_clear) struct buf link = BUF(BUNDLE_MAX);
+        struct bundle bundle;
+        struct error why;
 
-        if (read_link(file, i, &link, &bundle, err) < 0)
-            return -1;
-        if (bundle.serial <= serial)
+        if (read_link(file, i, &link, &bundle, &why) < 0) {
+            log_error(&why, "ca-keys: link %llu", (unsigned long long)i + 1);
             continue;
-        buf_add(into, link.data, link.len);
-        return 0;
+        }
+        if (bundle.serial <= serial)
+            break;
+        buf_clear(&next);
+        buf_add(&next, link.data, link.len);
     }
-    buf_add(into, set->bundle, set->bundle_len);
-    return 0;
+    buf_add(into, next.data, next.len);
+    return buf_ok(&next) && buf_ok(into) ? 0 : error_set(err, ERROR_SYSTEM, "no memory for a bundle");
 }

@@ -20,7 +20,7 @@ int ca_file_write(struct slot_file *file, const struct buf *link, const struct c
 int ca_file_even(struct slot_file *file, const struct ca_set *set, struct error *err);
 /*
  * What whoever holds the bundle `serial` takes next, appended to `into`: the first link behind that, which the CA it
- * trusts has signed; else the newest bundle.
+ * trusts has signed; else the newest bundle.  A link that can not be read is passed over.
  */
 int ca_file_next(const struct slot_file *file, const struct ca_set *set, uint64_t serial, struct buf *into,
                  struct error *err);
