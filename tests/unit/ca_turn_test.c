@@ -376,7 +376,7 @@ a_folder_that_has_turned_already_is_healed(void **state)
     assert_int_equal(bundle_accept(NULL, keys->cas.bundle, keys->cas.bundle_len, &got, &the_mint.err), -1);
     for (int i = 0; i < 2; i++) { /* and not again */
         assert_done(signer_ca_tick(keys, T0 + 1, &the_mint.err));
-        assert_int_equal(keys->cas.serial, set.serial + 1); /* T0 + 1 is behind it */
+        assert_int_equal(keys->cas.serial, set.serial + 1);
         assert_a_first_bundle();
         load();
     }
@@ -512,6 +512,19 @@ the_ca_of_an_earlier_version_is_the_first(void **state)
     assert_int_equal(keys->cas.serial, T0 + 2);
 }
 
+/* Here by a folder that is in its place. */
+static void
+a_ca_file_that_can_not_be_written_stops_no_start(void **state)
+{
+    char path[200];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/" SIGNER_FILE_CA_CERT, the_mint.key_dir);
+    assert_true(unlink(path) == 0 && mkdir(path, 0700) == 0);
+    load();
+    assert_non_null(pair(MINT_KEY_ACTIVE));
+}
+
 static void
 tokend_asks_for_it_and_certificates_are_by_the_next(void **state)
 {
@@ -579,6 +592,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_link_that_is_damaged_is_in_the_way_of_those_alone_who_need_it, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_file_that_was_changed_is_not_used, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(the_ca_of_an_earlier_version_is_the_first, fresh_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_ca_file_that_can_not_be_written_stops_no_start, fresh_folder, drop_folder),
         cmocka_unit_test_setup_teardown(tokend_asks_for_it_and_certificates_are_by_the_next, fresh_folder, drop_folder),
     };
 

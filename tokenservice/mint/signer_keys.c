@@ -14,6 +14,7 @@
 #include "lib/common/conf.h"
 #include "lib/common/encode.h"
 #include "lib/common/fdio.h"
+#include "lib/common/log.h"
 #include "lib/crypto/x509.h"
 #include "lib/wire/token.h"
 
@@ -339,6 +340,7 @@ static int
 read_cas(int dir, struct signer_keys *keys, struct error *err)
 {
     struct ca_set cas;
+    struct error why;
     int rc;
 
     if (faccessat(dir, SIGNER_FILE_CAS, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -356,9 +358,9 @@ read_cas(int dir, struct signer_keys *keys, struct error *err)
         return -1;
     if (ca_file_read(&keys->cas_file, &cas, err) < 0)
         return error_wrap(err, "%s", SIGNER_FILE_CAS);
-    rc = publish_cas(dir, &cas, err);
-    if (rc == 0)
-        rc = signer_keys_take_cas(keys, &cas, err);
+    if (publish_cas(dir, &cas, &why) < 0) /* a full disk: nothing here reads it */
+        log_error(&why, SIGNER_FILE_CA_CERT " is not brought up to date; a start with a disk in order does");
+    rc = signer_keys_take_cas(keys, &cas, err);
     explicit_bzero(&cas, sizeof cas);
     return rc;
 }
