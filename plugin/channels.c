@@ -231,6 +231,15 @@ channels_hello_all(struct hostd *hostd)
 }
 
 void
+channels_look(struct hostd *hostd)
+{
+    for (struct vm *vm = hostd->vms; vm; vm = vm->next) {
+        if (vm->channel)
+            host_channel_look(vm->channel);
+    }
+}
+
+void
 channels_tell_stale(struct hostd *hostd, int64_t since_ms)
 {
     if (since_ms == 0 || since_ms == hostd->tokens_since_ms)

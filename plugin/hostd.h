@@ -110,6 +110,7 @@ struct vm {
     struct host_channel *channel;
     struct event *channel_retry;
     bool connecting;
+    bool stepping;             /* a bundle that its agent takes next is on the way */
     unsigned connect_failures;
     char channel_problem[200];
     char start_problem[HOOK_REASON_MAX + 1]; /* why the last start was refused or went without lease */

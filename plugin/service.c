@@ -399,6 +399,8 @@ stepped(void *context)
     struct errand *e = context;
     struct vm *vm = vms_find(e->hostd, &e->job.uuid);
 
+    if (vm)
+        vm->stepping = false;
     if (e->job.failed < 0)
         log_error(&e->job.error, "no bundle for a guest that was off for long");
     else if (vm && vm->channel)
@@ -417,10 +419,11 @@ step_ran(struct enroll_job *take_job)
 void
 service_step_bundle(struct vm *vm, uint64_t serial)
 {
-    struct errand *e = vm->hostd->enroll ? calloc(1, sizeof *e) : NULL;
+    struct errand *e = vm->hostd->enroll && !vm->stepping ? calloc(1, sizeof *e) : NULL;
 
     if (!e)
         return;
+    vm->stepping = true;
     e->hostd = vm->hostd;
     e->job.kind = ENROLL_JOB_BUNDLE;
     e->job.uuid = vm->record.uuid;
@@ -467,6 +470,7 @@ service_tick(struct hostd *hostd, int64_t now_ms)
         hostd->next_bundle_ms = now_ms + BUNDLE_EVERY_MS;
         send_errand(hostd, ENROLL_JOB_BUNDLE);
     }
+    channels_look(hostd);
 }
 
 void

@@ -165,13 +165,14 @@ host_channel_stale(struct host_channel *c)
 /* ---- what the guest says ---- */
 
 /* One that it holds stays the same for a minute, or it was not for want of offering. */
-static void
-look_behind(struct host_channel *c, uint64_t serial)
+void
+host_channel_look(struct host_channel *c)
 {
     const struct host_channel_identity *id = c->owner.identity(c->owner.context);
+    uint64_t serial = c->status.bundle_serial;
     int64_t now = clock_monotonic_ms();
 
-    if (!c->owner.behind || !id || serial == 0 || serial >= id->bundle_serial ||
+    if (c->status.state != HOST_CHANNEL_READY || !c->owner.behind || !id || serial == 0 || serial >= id->bundle_serial ||
         (serial <= c->behind_serial && now < c->behind_ms + HOST_CHANNEL_BEHIND_MS))
         return;
     c->behind_serial = serial;
@@ -192,7 +193,7 @@ take_ready(struct host_channel *c, struct fields f)
     evtimer_del(c->ready_timer);
     c->status.state = HOST_CHANNEL_READY;
     c->status.bundle_serial = serial;
-    look_behind(c, serial);
+    host_channel_look(c);
     changed(c);
 }
 

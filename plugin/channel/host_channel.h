@@ -71,7 +71,8 @@ struct host_channel_owner {
     void (*changed)(void *context);
     /*
      * The agent holds an older bundle than ours, though it was offered that: host_channel_offer() brings it a step
-     * forward.  Not more than once a minute for the same one.  May be NULL.
+     * forward.  Not more than once a minute for the same one: when it says READY, and by host_channel_look().  May be
+     * NULL.
      */
     void (*behind)(void *context, uint64_t serial);
 };
@@ -97,6 +98,8 @@ DEFINE_CLEANUP(struct host_channel *, host_channel_free);
 void host_channel_hello(struct host_channel *channel);
 /* The same with this bundle in place of ours: what an agent that was off for long takes next. */
 void host_channel_offer(struct host_channel *channel, const uint8_t *bundle, size_t len);
+/* Is the agent behind still, a minute after its owner was told?  A step may have failed. */
+void host_channel_look(struct host_channel *channel);
 /* A key that signs tokens was revoked: the agent gets new tokens.  One that is not READY is told nothing. */
 void host_channel_stale(struct host_channel *channel);
 /* The answer to owner.sync: NULL done, or the word why not (at most 30 characters). */

@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -29,6 +31,18 @@ static struct {
     unsigned behind; /* how often the owner was told */
     uint64_t serial;
 } rig;
+
+/* In libc's place: a minute goes by at once. */
+static time_t ahead_s;
+
+int
+clock_gettime(clockid_t id, struct timespec *ret)
+{
+    int rc = (int)syscall(SYS_clock_gettime, id, ret);
+
+    ret->tv_sec += ahead_s;
+    return rc;
+}
 
 static const struct host_channel_identity *
 who(void *context)
@@ -167,6 +181,29 @@ one_that_takes_nothing_is_not_asked_for_again_and_again(void **state)
     assert_int_equal(rig.behind, 1);
 }
 
+/* The step that the owner was asked for never came. */
+static void
+one_that_is_behind_still_is_looked_at_again_in_a_minute(void **state)
+{
+    (void)state;
+    greet(4);
+    host_channel_look(rig.channel);
+    assert_int_equal(rig.behind, 1);
+    ahead_s += HOST_CHANNEL_BEHIND_MS / 1000;
+    host_channel_look(rig.channel);
+    host_channel_look(rig.channel);
+    assert_int_equal(rig.behind, 2);
+    assert_int_equal(rig.serial, 4);
+    ahead_s += HOST_CHANNEL_BEHIND_MS / 1000;
+    host_channel_offer(rig.channel, (const uint8_t *)"step", 4);
+    host_channel_look(rig.channel); /* it has not answered yet */
+    assert_int_equal(rig.behind, 2);
+    greet(9);
+    ahead_s += HOST_CHANNEL_BEHIND_MS / 1000;
+    host_channel_look(rig.channel);
+    assert_int_equal(rig.behind, 2);
+}
+
 static void
 one_without_a_bundle_or_with_a_newer_one_is_left_alone(void **state)
 {
@@ -183,6 +220,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_agent_that_is_behind_is_brought_forward, make_rig, end_rig),
         cmocka_unit_test_setup_teardown(one_that_takes_nothing_is_not_asked_for_again_and_again, make_rig, end_rig),
+        cmocka_unit_test_setup_teardown(one_that_is_behind_still_is_looked_at_again_in_a_minute, make_rig, end_rig),
         cmocka_unit_test_setup_teardown(one_without_a_bundle_or_with_a_newer_one_is_left_alone, make_rig, end_rig),
     };
 
