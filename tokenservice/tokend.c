@@ -33,7 +33,6 @@
 #include "tokenservice/server_cert.h"
 #include "tokenservice/signer_child.h"
 
-
 enum {
     SIGNER_END_MS = 3000,
     DRAIN_MS = 5000, /* virtid-tokend(8) says it */
@@ -228,11 +227,12 @@ start_service(struct tokend *t, int signer_fd, struct error *err)
 
     s->clock_ms = clock_realtime_ms;
     s->process_started_ms = clock_realtime_ms();
-    s->state_dir = t->conf->state_dir, s->reserve.size = t->conf->audit_reserve;
+    s->state_dir = t->conf->state_dir;
+    s->reserve.size = t->conf->audit_reserve;
     s->accept_clock = t->conf->accept_clock;
     s->begin_recovery = t->conf->recovery;
     reserve_start(s);
-    snprintf(path, sizeof path, "%s/" TOKEND_DATABASE, t->conf->state_dir);
+    snprintf(path, sizeof path, "%s/" STORE_FILE, t->conf->state_dir);
     if (mint_new(signer_fd, &s->mint, err) < 0 ||
         store_open(path, &s->store, err) < 0 || service_start(s, err) < 0 ||
         check_signer(t, t->conf, err) < 0)

@@ -7,8 +7,6 @@
 #include "lib/common/error.h"
 #include "tokenservice/tokend_conf.h"
 
-#define TOKEND_DATABASE "tokend.db" /* in the state folder */
-
 struct tokend;
 
 /* As the service's user: backup.db, a copy of the database beside it, in the place of an earlier one.  A service may run. */

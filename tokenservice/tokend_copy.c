@@ -19,7 +19,7 @@ tokend_copy_database(const struct tokend_conf *conf, struct error *err)
 {
     char path[PATH_MAX], copy[PATH_MAX];
 
-    snprintf(path, sizeof path, "%s/" TOKEND_DATABASE, conf->state_dir);
+    snprintf(path, sizeof path, "%s/" STORE_FILE, conf->state_dir);
     snprintf(copy, sizeof copy, "%s/" DATABASE_COPY, conf->state_dir);
     if (geteuid() == 0 && process_become(conf->service_user, err) < 0)
         return -1;

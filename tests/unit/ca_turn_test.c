@@ -417,7 +417,7 @@ a_link_that_was_cut_off_is_written_anew(void **state)
 
     (void)state;
     publish(T0);
-    assert_done(slot_file_put(keys->cas_file.fd, half, sizeof half, 2 * CA_SLOT_LEN, &the_mint.err));
+    assert_done(fd_write_at(keys->cas_file.fd, half, sizeof half, 2 * CA_SLOT_LEN, &the_mint.err));
     load();
     assert_int_equal(keys->cas.links, 0);
     turn(T0);
@@ -438,7 +438,7 @@ a_link_that_is_damaged_is_in_the_way_of_those_alone_who_need_it(void **state)
     second = keys->cas;
     publish(T0 + 10);
     turn(T0 + 10);
-    assert_done(slot_file_put(keys->cas_file.fd, half, sizeof half, 2 * CA_SLOT_LEN, &the_mint.err));
+    assert_done(fd_write_at(keys->cas_file.fd, half, sizeof half, 2 * CA_SLOT_LEN, &the_mint.err));
     assert_int_equal(walk(second.bundle, second.bundle_len), 2);
     assert_int_equal(walk(keys->cas.bundle, keys->cas.bundle_len), 0);
     assert_done(signer_ca_bundle(keys, 1, &step, &the_mint.err)); /* and who needs it is answered */

@@ -85,13 +85,11 @@ check_hosts(struct service *s, struct api_call *call, struct error *err)
                          json_array_size(behind), hosts, names, i < json_array_size(behind) ? " ..." : "");
 }
 
-/* The signer has done it; now it is recorded and used. */
+/* What the signer has done is recorded and used, also what a crash or a lost answer kept from it. */
 static int
-look_as(struct service *s, const struct api_call *call, struct error *err)
+follow_cas(struct service *s, const struct api_call *call, struct mint_keys *ret, struct error *err)
 {
-    struct mint_keys keys;
-
-    return mint_keys(s->mint, &keys, err) < 0 ? -1 : authority_look(s, call, &keys, err);
+    return mint_keys(s->mint, ret, err) < 0 ? -1 : authority_look(s, call, ret, err);
 }
 
 static bool
@@ -119,8 +117,8 @@ api_admin_ca_rotate(struct service *s, struct api_call *call, struct error *err)
         return api_body_refuse(err);
     if (kid && kid[0] == '\0')
         return error_problem(err, ERROR_INPUT, "bad-request", "an empty kid");
-    /* What the signer did and nobody recorded yet counts: hosts are asked for that serial. */
-    if (mint_keys(s->mint, &keys, err) < 0 || authority_look(s, call, &keys, err) < 0)
+    /* Before the hosts are looked at: they are asked for the serial that the signer has. */
+    if (follow_cas(s, call, &keys, err) < 0)
         return -1;
     if (!kid) {
         if (mint_ca_publish(s->mint, err) < 0)
@@ -129,5 +127,5 @@ api_admin_ca_rotate(struct service *s, struct api_call *call, struct error *err)
         if ((!force && check_hosts(s, call, err) < 0) || mint_ca_turn(s->mint, kid, err) < 0)
             return -1;
     }
-    return look_as(s, call, err) < 0 ? -1 : answer_ca(s, call, err);
+    return follow_cas(s, call, &keys, err) < 0 ? -1 : answer_ca(s, call, err);
 }

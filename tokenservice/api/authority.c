@@ -182,7 +182,6 @@ look_at_host(void *context, const struct store_host *host, struct error *err)
 {
     struct behind *b = context;
     const struct held *held = find_held(b->service, host->name);
-
     int64_t seen_ms = host->joined_ms > host->seen_ms ? host->joined_ms : host->seen_ms;
 
     /* One that has joined holds the bundle of then. */

@@ -37,8 +37,10 @@ begin_at_start(struct service *s, struct error *err)
 
     if (store_begin(s->store, &txn, err) < 0 || store_audit_newest(s->store, &newest, err) < 0)
         return -1;
-    if (newest < s->head.id) /* audit_heads_compare() saw it */
-        strcpy(record.who, "service"), strcpy(record.seen, "the audit was signed further than the database goes");
+    if (newest < s->head.id) { /* audit_heads_compare() saw it */
+        strcpy(record.who, "service");
+        strcpy(record.seen, "the audit was signed further than the database goes");
+    }
     if (store_recovery(s, record.ms, err) < 0 || store_audit_add(s->store, &record, err) < 0)
         return -1;
     return store_commit(txn, err);

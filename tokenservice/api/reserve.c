@@ -157,7 +157,7 @@ reserve_lasts(const struct service *s)
     if (r->then.ms == 0 || store_audit_newest(s->store, &newest, &ignored) < 0 || newest <= r->then.record || passed < 0)
         return -1;
     came = newest - r->then.record;
-    snprintf(path, sizeof path, "%s/tokend.db", s->state_dir);
+    snprintf(path, sizeof path, "%s/" STORE_FILE, s->state_dir);
     if (stat(path, &st) == 0 && st.st_size / newest > each)
         each = st.st_size / newest;
     return (room(s) + (r->held ? r->size : 0)) / each * (passed / 1000 + 1) / came;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/common/fdio.h"
 #include "lib/common/log.h"
 
 enum { HEAD_LEN = 2 };
@@ -39,7 +40,7 @@ write_link(struct slot_file *file, const struct buf *link, uint64_t number, stru
     uint8_t bytes[CA_LINK_LEN] = { (uint8_t)(link->len >> 8), (uint8_t)link->len };
 
     memcpy(bytes + HEAD_LEN, link->data, link->len); /* BUNDLE_MAX at most */
-    return slot_file_put(file->fd, bytes, sizeof bytes, place_of(number), err);
+    return fd_write_at(file->fd, bytes, sizeof bytes, place_of(number), err) < 0 ? error_wrap(err, "keys") : 0;
 }
 
 int

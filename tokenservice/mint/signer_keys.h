@@ -43,7 +43,8 @@ enum { SIGNER_MASTER_LEN = 32, SIGNER_PEM_MAX = 4096 };
 
 struct signer_keys {
     struct key *signs[KEY_RINGS]; /* the active one of each ring; NULL: no bound one could be made yet */
-    struct key *host_ca, *ek_ca, *receipt, *audit; /* the CAs that issue */
+    struct key *host_ca, *ek_ca; /* the CAs that issue */
+    struct key *receipt, *audit;
     struct head_file head; /* of the audit (signer_heads.h) */
     struct secret *nonce, *activate, *row;
     struct mint_info info; /* all that may be shown */

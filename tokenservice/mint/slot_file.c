@@ -92,25 +92,6 @@ slot_file_read(struct slot_file *file, struct buf *into, struct error *err)
     return buf_ok(into) ? 0 : error_set(err, buf_error_code(into), "keys: too long");
 }
 
-int
-slot_file_put(int fd, const uint8_t *bytes, size_t len, off_t at, struct error *err)
-{
-    size_t done = 0;
-
-    while (done < len) {
-        ssize_t n = pwrite(fd, bytes + done, len - done, at + (off_t)done);
-
-        if (n < 0 && errno != EINTR)
-            return error_sys(err, errno, "write keys");
-        done += n < 0 ? 0 : (size_t)n;
-    }
-    while (fdatasync(fd) < 0) {
-        if (errno != EINTR)
-            return error_sys(err, errno, "sync keys");
-    }
-    return 0;
-}
-
 static int
 write_at(struct slot_file *file, size_t i, const struct buf *bytes, struct error *err)
 {
@@ -122,8 +103,8 @@ write_at(struct slot_file *file, size_t i, const struct buf *bytes, struct error
     if (make_slot(bytes, file->slot_len, room, err) < 0)
         return -1;
     file->good[i] = false;
-    if (slot_file_put(file->fd, room, file->slot_len, (off_t)(i * file->slot_len), err) < 0)
-        return -1;
+    if (fd_write_at(file->fd, room, file->slot_len, (int64_t)(i * file->slot_len), err) < 0)
+        return error_wrap(err, "keys");
     file->good[i] = true;
     return 0;
 }

@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "lib/common/buf.h"
 #include "lib/common/error.h"
@@ -36,6 +35,3 @@ int slot_file_write(struct slot_file *file, const struct buf *bytes, struct erro
 /* Not the same in both slots, after a crash or a failure?  Then slot_file_even() with the bytes that are there. */
 bool slot_file_is_even(const struct slot_file *file);
 int slot_file_even(struct slot_file *file, const struct buf *bytes, struct error *err);
-
-/* All of it at this place of the file, synced. */
-int slot_file_put(int fd, const uint8_t *bytes, size_t len, off_t at, struct error *err);

@@ -28,6 +28,8 @@
 #include "tokenservice/lease/lease_record.h"
 #include "tokenservice/mint/identity_row.h"
 
+#define STORE_FILE "tokend.db" /* in the state folder */
+
 struct store;
 
 /* Opens or makes the file (mode 0600) and brings its schema up to date. */
